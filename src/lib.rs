@@ -1,1 +1,4 @@
-//! Keyward.
+//! Keyward: an API-key gateway.
+
+pub mod config;
+pub mod vocab;

@@ -1,0 +1,315 @@
+//! `keyward.toml`, understood: every default filled in, every value in its own type, every reference resolved.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use crate::vocab::units::Rate;
+
+/// A value and the byte range of the file that it was read from, so that a problem found later still has its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located<T> {
+    /// What was read.
+    pub value: T,
+    /// Where: byte offsets into the file's text.
+    pub span: Range<usize>,
+}
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// `[server]`
+    pub server: Server,
+    /// `[[listener]]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[http]`
+    pub http: Http,
+    /// `[keys]`
+    pub keys: Keys,
+    /// `[plan.NAME]`
+    pub plans: BTreeMap<String, Plan>,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[[route]]` in file order, at least one.
+    pub routes: Vec<Route>,
+    /// `[upstream.NAME]`
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads; 0 = one per core.
+    pub workers: usize,
+    /// How long a drain may take.
+    pub shutdown_grace: Duration,
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where to bind; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Certificates; the first is the default, the others are chosen by SNI. Empty = no TLS.
+    pub tls: Vec<CertificatePaths>,
+    /// Whether a credential may come in without TLS.
+    pub insecure: Insecure,
+}
+
+/// One `{ cert, key }`, as absolute or file-relative paths already joined to the folder of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificatePaths {
+    /// PEM chain, leaf first.
+    pub cert: Located<PathBuf>,
+    /// PEM private key.
+    pub key: Located<PathBuf>,
+}
+
+/// `listener.insecure`, with its default (loopback: allow, others: refuse) already applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insecure {
+    /// 403 to any credential.
+    Refuse,
+    /// Take it.
+    Allow,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// From accept, or from the first byte of a request, to the end of its head.
+    pub header_timeout: Duration,
+    /// Longest silence inside a body, either way.
+    pub body_idle_timeout: Duration,
+    /// Longest silence between requests.
+    pub idle_timeout: Duration,
+    /// Bytes of a request head, at least 8 KiB (what hyper can hold to).
+    pub header_bytes_max: u32,
+    /// Header lines of a request head.
+    pub headers_max: usize,
+    /// Open connections over all listeners.
+    pub connections_max: usize,
+    /// Open connections from one address; `None` = no limit (`0` in the file).
+    pub connections_per_ip_max: Option<usize>,
+    /// Concurrent HTTP/2 streams of one connection.
+    pub h2_streams_max: u32,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The key file, joined to the folder of the config file.
+    pub file: Located<PathBuf>,
+    /// Where a key may stand in a request; at least one.
+    pub sources: Vec<Source>,
+    /// Of keys made here.
+    pub prefix: String,
+    /// Where the pepper is, if any.
+    pub pepper: Option<Located<SecretRef>>,
+    /// Leave the credential in the forwarded request.
+    pub forward: bool,
+    /// Expiry of keys made here; `None` = never.
+    pub expires_default: Option<Duration>,
+    /// The realm of the challenge.
+    pub realm: String,
+    /// 401 or 403.
+    pub status_missing: u16,
+    /// 401 or 403.
+    pub status_invalid: u16,
+    /// `X-Request-ID` and `X-API-Key-Fingerprint` on responses.
+    pub audit_headers: bool,
+    /// Headers that tell the upstream who calls.
+    pub identity: Identity,
+}
+
+/// `[keys.identity]`; an empty string in the file turns one off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Key id, default `X-Consumer-ID`.
+    pub id: Option<HeaderName>,
+    /// Owner, default `X-Consumer-Username`.
+    pub owner: Option<HeaderName>,
+    /// Roles joined by `,`, default `X-Consumer-Groups`.
+    pub roles: Option<HeaderName>,
+    /// Plan, default `X-Consumer-Plan`.
+    pub plan: Option<HeaderName>,
+}
+
+/// One entry of `keys.sources`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `bearer`: `Authorization: Bearer KEY` (RFC 6750).
+    Bearer,
+    /// `basic`: the password of `Authorization: Basic` (RFC 7617).
+    Basic,
+    /// `header:NAME`
+    Header(HeaderName),
+    /// `query:NAME`
+    Query(String),
+    /// `cookie:NAME`
+    Cookie(String),
+    /// `websocket-protocol`: `Sec-WebSocket-Protocol: keyward.KEY`
+    WebSocketProtocol,
+}
+
+/// `env:NAME` or `file:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    /// The value of an environment variable.
+    Env(String),
+    /// The contents of a file, without one trailing line end; joined to the folder of the config file.
+    File(PathBuf),
+}
+
+/// `[plan.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Each key that names the plan has its own budget of these.
+    pub limits: Vec<Rate>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Send IETF `RateLimit` and `RateLimit-Policy`.
+    pub ratelimit_headers: bool,
+    /// Send `X-RateLimit-Limit`, `-Remaining`, `-Reset` (delta seconds).
+    pub x_ratelimit_headers: bool,
+    /// One limit for the whole gateway.
+    pub total: Option<Rate>,
+    /// Per client address, before any key is looked at.
+    pub per_ip: Option<Rate>,
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Unique; absent in the file: the host and path as written, or `default` for the implied one.
+    pub name: String,
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which methods; empty = all.
+    pub methods: Vec<Method>,
+    /// Name of an entry of [`Gateway::upstreams`].
+    pub upstream: String,
+    /// Whether a key is needed.
+    pub auth: Auth,
+    /// Whether CORS preflights pass without a key.
+    pub preflight: Preflight,
+    /// Until the response head.
+    pub timeout: Duration,
+}
+
+/// `route.host`, lower-cased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// No `host`.
+    Any,
+    /// `api.example.com`
+    Exact(String),
+    /// `*.example.com`; holds `.example.com`.
+    Suffix(String),
+}
+
+/// `route.path`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    /// No `path`, or `/*`.
+    Any,
+    /// `/v1/orders`
+    Exact(String),
+    /// `/v1/orders/*`; holds `/v1/orders/`. It also covers `/v1/orders` itself.
+    Prefix(String),
+}
+
+/// `route.auth`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A key is needed.
+    Key,
+    /// Without a key it passes; with one, the key must be good.
+    Optional,
+    /// No key is looked at.
+    Open,
+}
+
+/// `route.preflight`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preflight {
+    /// A CORS preflight needs no key.
+    Pass,
+    /// It is a request like any other.
+    Check,
+}
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The server.
+    pub server: Endpoint,
+    /// Until the connection stands.
+    pub connect_timeout: Duration,
+}
+
+/// `http://host:port`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Default 80.
+    pub port: u16,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Of operational lines.
+    pub level: Level,
+    /// Where every line goes.
+    pub output: Output,
+    /// What happens when the writer cannot keep up.
+    pub on_full: OnFull,
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// `error`
+    Error,
+    /// `warn`
+    Warn,
+    /// `info`
+    Info,
+    /// `debug`
+    Debug,
+    /// `trace`
+    Trace,
+}
+
+/// `log.output`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// `stdout`
+    Stdout,
+    /// `stderr`
+    Stderr,
+    /// `file:PATH`, joined to the folder of the config file.
+    File(PathBuf),
+}
+
+/// `log.on_full`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// Requests wait for the log.
+    Wait,
+    /// Lines are dropped and counted.
+    Drop,
+}

@@ -1,0 +1,4 @@
+//! Text to meaning: `keyward.toml` and `keys.toml`, every problem at once and each with its place. Pure but for [`load`].
+
+pub mod gateway;
+pub mod keyfile;

@@ -1,0 +1,119 @@
+//! Time as a parameter: one clock for the whole process, which tests advance by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use governor::nanos::Nanos;
+
+/// Where the time comes from. Cloning is cheap and every clone tells the same time.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System {
+        origin: Instant,
+    },
+    Manual {
+        elapsed: Arc<AtomicU64>,
+        wall_origin: Duration,
+    },
+}
+
+/// An instant, read once per request and handed to every stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Monotonic nanoseconds since the clock was made.
+    pub mono: u64,
+    /// Wall-clock microseconds since the Unix epoch.
+    pub wall_us: i64,
+}
+
+impl Clock {
+    /// The operating system's clocks.
+    pub fn system() -> Self {
+        Self(Source::System {
+            origin: Instant::now(),
+        })
+    }
+
+    /// A clock that stands still until [`Clock::advance`] moves it; `wall_origin` is its first wall time since the epoch.
+    pub fn manual(wall_origin: Duration) -> Self {
+        Self(Source::Manual {
+            elapsed: Arc::new(AtomicU64::new(0)),
+            wall_origin,
+        })
+    }
+
+    /// Moves a manual clock forward. A system clock moves by itself and ignores this.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual { elapsed, .. } = &self.0 {
+            elapsed.fetch_add(nanos(by), Ordering::Relaxed);
+        }
+    }
+
+    /// Monotonic nanoseconds since the clock was made.
+    pub fn mono(&self) -> u64 {
+        match &self.0 {
+            Source::System { origin } => nanos(origin.elapsed()),
+            Source::Manual { elapsed, .. } => elapsed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Both readings at once.
+    pub fn now(&self) -> Now {
+        let wall = match &self.0 {
+            // A machine whose clock stands before 1970 is shown 1970: no request fails for it.
+            Source::System { .. } => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            Source::Manual {
+                elapsed,
+                wall_origin,
+            } => *wall_origin + Duration::from_nanos(elapsed.load(Ordering::Relaxed)),
+        };
+        Now {
+            mono: self.mono(),
+            wall_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl governor::clock::Clock for Clock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(self.mono())
+    }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_by_hand_and_all_clones_with_it() {
+        let clock = Clock::manual(Duration::from_secs(1_000));
+        let twin = clock.clone();
+        assert_eq!(
+            clock.now(),
+            Now {
+                mono: 0,
+                wall_us: 1_000_000_000
+            }
+        );
+        twin.advance(Duration::from_millis(5));
+        assert_eq!(
+            clock.now(),
+            Now {
+                mono: 5_000_000,
+                wall_us: 1_000_005_000
+            }
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! The words of the house: plain data, no I/O, no async, no HTTP services.
+
+pub mod clock;
+pub mod denial;
+pub mod digest;
+pub mod secret;
+pub mod units;
