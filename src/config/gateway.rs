@@ -313,3 +313,17 @@ pub enum OnFull {
     /// Lines are dropped and counted.
     Drop,
 }
+
+impl std::fmt::Display for Source {
+    /// As written in `keys.sources`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bearer => f.write_str("bearer"),
+            Self::Basic => f.write_str("basic"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::WebSocketProtocol => f.write_str("websocket-protocol"),
+        }
+    }
+}

@@ -1,3 +1,10 @@
 //! What a key is: its form, its file entry come to life, and how one is found.
 
 pub mod format;
+pub mod key;
+pub mod lifecycle;
+pub mod ring;
+
+pub use key::Key;
+pub use lifecycle::{Identified, Rejected, identify};
+pub use ring::Ring;

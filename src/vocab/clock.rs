@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use governor::nanos::Nanos;
-
 /// Where the time comes from. Cloning is cheap and every clone tells the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -77,14 +75,6 @@ impl Clock {
             mono: self.mono(),
             wall_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX),
         }
-    }
-}
-
-impl governor::clock::Clock for Clock {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::new(self.mono())
     }
 }
 

@@ -1,1 +1,364 @@
-//! Placeholder.
+//! Every way a request can be refused, and what each says to whom. INTERFACE.md §4 is this file's table.
+
+use std::fmt;
+
+/// Why a request was not answered by its upstream. Data, not an error: [`Denial::reason`] is for the log,
+/// [`Denial::code`] for the client, and they differ on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Denial {
+    /// What a strict HTTP parser refuses.
+    MalformedRequest,
+    /// A credential over plaintext on a listener with `insecure = "refuse"`.
+    InsecureTransport,
+    /// `limits.per_ip`
+    IpLimited,
+    /// `limits.total`
+    TotalLimited,
+    /// No route has this host and path.
+    NoRoute,
+    /// The route exists, for other methods.
+    MethodNotAllowed,
+    /// No key was sent to a route that needs one.
+    MissingKey,
+    /// More than one key was sent.
+    DuplicateCredential,
+    /// Our prefix with the wrong length or alphabet, too long, or not printable ASCII.
+    MalformedKey,
+    /// Our shape with the wrong CRC.
+    BadChecksum,
+    /// No entry has its hash.
+    UnknownKey,
+    /// At or after `expires`.
+    Expired,
+    /// Before `not_before`.
+    NotYetValid,
+    /// `state = "disabled"`
+    Disabled,
+    /// `state = "revoked"`
+    Revoked,
+    /// `state = "compromised"`
+    Compromised,
+    /// `state = "honey"`
+    Honey,
+    /// An older secret after its grace.
+    RotatedOut,
+    /// Its entry is invalid, or shares its hash with another.
+    Quarantined,
+    /// One of the key's own limits.
+    RateLimited,
+    /// No connection to the upstream.
+    UpstreamUnavailable,
+    /// No response head in time.
+    UpstreamTimeout,
+    /// The upstream reset or sent nonsense before its response head was whole.
+    UpstreamError,
+}
+
+/// Whose fault a failure is (pingora's "blame").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client sent what we refuse, or left.
+    Client,
+    /// The upstream failed.
+    Upstream,
+    /// We did.
+    Gateway,
+}
+
+impl Denial {
+    /// All of them, in the order of INTERFACE.md §4.
+    pub const ALL: [Self; 23] = [
+        Self::MalformedRequest,
+        Self::InsecureTransport,
+        Self::IpLimited,
+        Self::TotalLimited,
+        Self::NoRoute,
+        Self::MethodNotAllowed,
+        Self::MissingKey,
+        Self::DuplicateCredential,
+        Self::MalformedKey,
+        Self::BadChecksum,
+        Self::UnknownKey,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Disabled,
+        Self::Revoked,
+        Self::Compromised,
+        Self::Honey,
+        Self::RotatedOut,
+        Self::Quarantined,
+        Self::RateLimited,
+        Self::UpstreamUnavailable,
+        Self::UpstreamTimeout,
+        Self::UpstreamError,
+    ];
+
+    /// The log's `reason`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed_request",
+            Self::InsecureTransport => "insecure_transport",
+            Self::IpLimited => "ip_limited",
+            Self::TotalLimited => "total_limited",
+            Self::NoRoute => "no_route",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MissingKey => "missing_key",
+            Self::DuplicateCredential => "duplicate_credential",
+            Self::MalformedKey => "malformed_key",
+            Self::BadChecksum => "bad_checksum",
+            Self::UnknownKey => "unknown_key",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+            Self::Compromised => "compromised",
+            Self::Honey => "honey",
+            Self::RotatedOut => "rotated_out",
+            Self::Quarantined => "quarantined",
+            Self::RateLimited => "rate_limited",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamError => "upstream_error",
+        }
+    }
+
+    /// The client's `code`: one for all the ways a key can be bad.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "bad_request",
+            Self::InsecureTransport => "insecure_transport",
+            Self::IpLimited | Self::TotalLimited | Self::RateLimited => "rate_limited",
+            Self::NoRoute => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MissingKey => "missing_key",
+            Self::DuplicateCredential => "duplicate_credential",
+            Self::MalformedKey
+            | Self::BadChecksum
+            | Self::UnknownKey
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Disabled
+            | Self::Revoked
+            | Self::Compromised
+            | Self::Honey
+            | Self::RotatedOut
+            | Self::Quarantined => "invalid_key",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamError => "upstream_error",
+        }
+    }
+
+    /// The status before `keys.status_missing` and `keys.status_invalid` have their say.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::MalformedRequest | Self::DuplicateCredential => 400,
+            Self::InsecureTransport => 403,
+            Self::IpLimited | Self::TotalLimited | Self::RateLimited => 429,
+            Self::NoRoute => 404,
+            Self::MethodNotAllowed => 405,
+            Self::MissingKey
+            | Self::MalformedKey
+            | Self::BadChecksum
+            | Self::UnknownKey
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Disabled
+            | Self::Revoked
+            | Self::Compromised
+            | Self::Honey
+            | Self::RotatedOut
+            | Self::Quarantined => 401,
+            Self::UpstreamUnavailable | Self::UpstreamError => 502,
+            Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// One sentence for the client. Says nothing that tells one bad key from another.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "The request could not be read unambiguously.",
+            Self::InsecureTransport => {
+                "Credentials are not accepted over an insecure connection; use https."
+            }
+            Self::IpLimited => "Too many requests from this address.",
+            Self::TotalLimited => "The service is receiving too many requests.",
+            Self::NoRoute => "There is nothing at this address.",
+            Self::MethodNotAllowed => "This resource does not take that method.",
+            Self::MissingKey => "An API key is required.",
+            Self::DuplicateCredential => "Send exactly one API key, in one place.",
+            Self::MalformedKey
+            | Self::BadChecksum
+            | Self::UnknownKey
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Disabled
+            | Self::Revoked
+            | Self::Compromised
+            | Self::Honey
+            | Self::RotatedOut
+            | Self::Quarantined => "The API key is not valid.",
+            Self::RateLimited => "This API key has used up its limit; see Retry-After.",
+            Self::UpstreamUnavailable => "The service behind the gateway cannot be reached.",
+            Self::UpstreamTimeout => "The service behind the gateway did not answer in time.",
+            Self::UpstreamError => "The service behind the gateway did not give a valid answer.",
+        }
+    }
+
+    /// The challenge of RFC 6750 §3 that goes with it, if any.
+    pub const fn challenge(self) -> Challenge {
+        match self {
+            Self::MissingKey => Challenge::Plain,
+            Self::MalformedKey
+            | Self::BadChecksum
+            | Self::UnknownKey
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Disabled
+            | Self::Revoked
+            | Self::Compromised
+            | Self::Honey
+            | Self::RotatedOut
+            | Self::Quarantined => Challenge::InvalidToken,
+            Self::MalformedRequest
+            | Self::InsecureTransport
+            | Self::IpLimited
+            | Self::TotalLimited
+            | Self::NoRoute
+            | Self::MethodNotAllowed
+            | Self::DuplicateCredential
+            | Self::RateLimited
+            | Self::UpstreamUnavailable
+            | Self::UpstreamTimeout
+            | Self::UpstreamError => Challenge::None,
+        }
+    }
+
+    /// True where a limit refused: the line is a `throttle`.
+    pub const fn is_throttle(self) -> bool {
+        self.status() == 429
+    }
+
+    /// Whose fault it is.
+    pub const fn fault(self) -> Fault {
+        match self {
+            Self::UpstreamUnavailable | Self::UpstreamTimeout | Self::UpstreamError => {
+                Fault::Upstream
+            }
+            Self::TotalLimited => Fault::Gateway,
+            Self::MalformedRequest
+            | Self::InsecureTransport
+            | Self::IpLimited
+            | Self::NoRoute
+            | Self::MethodNotAllowed
+            | Self::MissingKey
+            | Self::DuplicateCredential
+            | Self::MalformedKey
+            | Self::BadChecksum
+            | Self::UnknownKey
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Disabled
+            | Self::Revoked
+            | Self::Compromised
+            | Self::Honey
+            | Self::RotatedOut
+            | Self::Quarantined
+            | Self::RateLimited => Fault::Client,
+        }
+    }
+}
+
+/// Which `WWW-Authenticate` a refusal carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// None.
+    None,
+    /// `Bearer realm="…"`
+    Plain,
+    /// with `error="invalid_token"`
+    InvalidToken,
+}
+
+impl Fault {
+    /// The log's `fault`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+/// `grpc-status` for an HTTP status of ours (INTERFACE.md §4).
+pub const fn grpc_status(http: u16) -> u8 {
+    match http {
+        401 => 16,
+        403 => 7,
+        429 => 8,
+        404 | 405 => 12,
+        400 | 413 => 13,
+        _ => 14,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_unique_and_every_bad_key_looks_the_same_to_the_client() {
+        let reasons: HashSet<_> = Denial::ALL.iter().map(|d| d.reason()).collect();
+        assert_eq!(reasons.len(), Denial::ALL.len());
+        let faces: HashSet<_> = Denial::ALL
+            .iter()
+            .filter(|d| d.challenge() == Challenge::InvalidToken)
+            .map(|d| (d.status(), d.code(), d.detail(), d.fault().as_str()))
+            .collect();
+        assert_eq!(faces.len(), 1);
+    }
+
+    #[test]
+    fn statuses_and_codes_are_those_of_the_interface() {
+        let table: HashSet<_> = Denial::ALL.iter().map(|d| (d.status(), d.code())).collect();
+        let expected = HashSet::from([
+            (400, "bad_request"),
+            (403, "insecure_transport"),
+            (429, "rate_limited"),
+            (404, "not_found"),
+            (405, "method_not_allowed"),
+            (401, "missing_key"),
+            (400, "duplicate_credential"),
+            (401, "invalid_key"),
+            (502, "upstream_unavailable"),
+            (504, "upstream_timeout"),
+            (502, "upstream_error"),
+        ]);
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn grpc_statuses_are_those_of_the_interface() {
+        for (http, grpc) in [
+            (401, 16),
+            (403, 7),
+            (429, 8),
+            (404, 12),
+            (405, 12),
+            (400, 13),
+            (413, 13),
+            (502, 14),
+        ] {
+            assert_eq!(grpc_status(http), grpc);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The key that a request presents: found in exactly one place, digested, and forgotten.
+
+pub(crate) mod extract;
+mod strip;
+
+use std::sync::Arc;
+
+pub use extract::Query;
+pub use strip::strip;
+
+use http::HeaderMap;
+
+use crate::config::gateway::Source;
+use crate::keys::format::{Shape, inspect};
+use crate::vocab::denial::Denial;
+use crate::vocab::digest::{Digest, Fingerprint, Fingerprinter, Pepper};
+
+/// Where keys are looked for, and how they are turned into digests.
+#[derive(Clone)]
+pub struct Reader {
+    /// `keys.sources`, each with its name as written.
+    pub sources: Box<[(Source, Arc<str>)]>,
+    /// `keys.prefix`
+    pub prefix: Box<str>,
+    /// `keys.pepper`
+    pub pepper: Option<Pepper>,
+    /// Names keys in logs.
+    pub fingerprinter: Fingerprinter,
+}
+
+/// Exactly one key was sent; its digests are known and its bytes are gone. Only [`Reader::find`] makes one.
+#[derive(Clone)]
+pub struct Presented {
+    pub(crate) sha256: Digest,
+    pub(crate) hmac: Option<Digest>,
+    shape: Shape,
+    fingerprint: Fingerprint,
+    source: usize,
+}
+
+/// What a request presents.
+pub enum Found {
+    /// No key.
+    None,
+    /// One.
+    One(Presented),
+    /// More than one, even if equal.
+    Several,
+}
+
+impl Reader {
+    /// Looks in every source.
+    pub fn find(&self, headers: &HeaderMap, query: Query<'_>) -> Found {
+        let mut found = Found::None;
+        for (at, (source, _)) in self.sources.iter().enumerate() {
+            let mut take = |key: &[u8]| {
+                found = match &found {
+                    Found::None => Found::One(self.present(key, at)),
+                    Found::One(_) | Found::Several => Found::Several,
+                };
+            };
+            extract::each(source, headers, query, &mut take);
+        }
+        found
+    }
+
+    /// Digests come before any judgement of the key's shape, so that every bad key costs the same.
+    fn present(&self, key: &[u8], source: usize) -> Presented {
+        let sha256 = Digest::sha256(key);
+        Presented {
+            hmac: self.pepper.as_ref().map(|pepper| pepper.digest(key)),
+            fingerprint: self.fingerprinter.fingerprint(&sha256),
+            shape: inspect(&self.prefix, key),
+            sha256,
+            source,
+        }
+    }
+
+    /// The source of a presented key, as a rule and as written.
+    pub fn source(&self, presented: &Presented) -> &(Source, Arc<str>) {
+        &self.sources[presented.source]
+    }
+}
+
+impl Presented {
+    /// Names the key in logs.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// What the shape of the key alone says against it.
+    pub const fn shape_denial(&self) -> Option<Denial> {
+        match self.shape {
+            Shape::Malformed => Some(Denial::MalformedKey),
+            Shape::BadChecksum => Some(Denial::BadChecksum),
+            Shape::Ours | Shape::Foreign => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

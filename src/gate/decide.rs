@@ -1,0 +1,196 @@
+//! The verdict. Plain synchronous code over a snapshot and the facts: the gateway, tests and benches call this same function.
+//!
+//! The order is that of INTERFACE.md §4, and the first refusal wins.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+
+use super::respond::Refusal;
+use crate::config::gateway::{Insecure, Source};
+use crate::credential::{Found, Presented};
+use crate::keys::{Identified, Rejected, identify};
+use crate::limits::address::Client;
+use crate::limits::admit::{Admitted, Limited, Passage, admit};
+use crate::record::Trail;
+use crate::request::target::canonical;
+use crate::request::{ConnFacts, Facts, Transport};
+use crate::route::{self, GuardedRoute, Route, Routed};
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstream;
+use crate::vocab::denial::Denial;
+
+/// The verdict and what was found out on the way to it.
+pub struct Decision {
+    /// A permit, or the first refusal.
+    pub verdict: Result<Permit, Refusal>,
+    /// For the record.
+    pub trail: Trail,
+}
+
+/// What an allowed request needs to be forwarded.
+pub struct Permit {
+    /// The proof that every check has passed.
+    pub admitted: Admitted,
+    /// Where it goes.
+    pub upstream: Arc<Upstream>,
+    /// What to strip.
+    pub credential: Option<Source>,
+    /// The target as the upstream gets it: what was matched.
+    pub target: PathAndQuery,
+}
+
+/// Decides one request. Limits are charged only if the answer is a permit.
+pub fn decide(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    readable: Result<(), Denial>,
+    conn: &ConnFacts,
+    headers: &HeaderMap,
+) -> Decision {
+    let mut trail = Trail::default();
+    let verdict = readable.map_err(Refusal::new).and_then(|()| {
+        Stages {
+            snapshot,
+            facts,
+            conn,
+            headers,
+            trail: &mut trail,
+        }
+        .run()
+    });
+    Decision { verdict, trail }
+}
+
+struct Stages<'a> {
+    snapshot: &'a Snapshot,
+    facts: &'a Facts,
+    conn: &'a ConnFacts,
+    headers: &'a HeaderMap,
+    trail: &'a mut Trail,
+}
+
+impl Stages<'_> {
+    fn run(mut self) -> Result<Permit, Refusal> {
+        let client = Client::from(self.conn.peer.ip());
+        let target = self.target()?;
+        self.refuse_insecure()?;
+        self.snapshot
+            .wide
+            .check(client, self.facts.now)
+            .map_err(|l| self.limited(l))?;
+        let (passage, credential) = match self.route(target.path())? {
+            Routed::Open(open) => (Passage::Open(open), None),
+            Routed::Guarded(guarded) => self.key(guarded)?,
+        };
+        let admitted = admit(&self.snapshot.wide, passage, client, self.facts.now)
+            .map_err(|l| self.limited(l))?;
+        self.trail.reading = admitted.reading().cloned();
+        let upstream = Arc::clone(&self.snapshot.upstreams[admitted.route().upstream]);
+        Ok(Permit {
+            admitted,
+            upstream,
+            credential,
+            target,
+        })
+    }
+
+    /// Under routes that look at paths the upstream gets the canonical path; otherwise the path passes as it was sent.
+    fn target(&self) -> Result<PathAndQuery, Refusal> {
+        let sent = &self.facts.path_and_query;
+        if !self.snapshot.routes.guards_paths() {
+            return Ok(sent.clone());
+        }
+        let malformed = || Refusal::new(Denial::MalformedRequest);
+        match canonical(sent.path()).map_err(|_| malformed())? {
+            Cow::Borrowed(_) => Ok(sent.clone()),
+            Cow::Owned(path) => {
+                let text = sent
+                    .query()
+                    .map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+                PathAndQuery::try_from(text).map_err(|_| malformed())
+            }
+        }
+    }
+
+    /// Any credential, good or bad, is refused alike on a listener that has no TLS and was not told to allow it.
+    fn refuse_insecure(&mut self) -> Result<(), Refusal> {
+        if self.conn.transport != Transport::Plain || self.conn.insecure == Insecure::Allow {
+            return Ok(());
+        }
+        match self.find() {
+            Found::None => Ok(()),
+            Found::One(presented) => {
+                self.note(&presented);
+                Err(Refusal::new(Denial::InsecureTransport))
+            }
+            Found::Several => Err(Refusal::new(Denial::InsecureTransport)),
+        }
+    }
+
+    fn route(&mut self, path: &str) -> Result<Routed, Refusal> {
+        let table = &self.snapshot.routes;
+        let routed =
+            route::find(table, self.facts, path, self.headers).map_err(|denial| match denial {
+                Denial::MethodNotAllowed => {
+                    Refusal::new(denial).with_allow(table.allow(self.facts.host_name(), path))
+                }
+                other => Refusal::new(other),
+            })?;
+        let route: &Arc<Route> = match &routed {
+            Routed::Open(open) => open.route(),
+            Routed::Guarded(guarded) => guarded.route(),
+        };
+        self.trail.route = Some(Arc::clone(route));
+        Ok(routed)
+    }
+
+    fn key(&mut self, guarded: GuardedRoute) -> Result<(Passage, Option<Source>), Refusal> {
+        let presented = match self.find() {
+            Found::None => {
+                return Ok((
+                    Passage::Open(guarded.without_key().map_err(Refusal::new)?),
+                    None,
+                ));
+            }
+            Found::Several => return Err(Refusal::new(Denial::DuplicateCredential)),
+            Found::One(presented) => presented,
+        };
+        self.note(&presented);
+        let identified = identify(&self.snapshot.ring, &presented, self.facts.now)
+            .map_err(|r| self.rejected(r))?;
+        self.trail.key = Some(Arc::clone(identified.key()));
+        self.trail.key_state = Some(Identified::state(&identified));
+        let (source, _) = self.snapshot.reader.source(&presented);
+        Ok((
+            Passage::Keyed(identified, Arc::clone(guarded.route())),
+            Some(source.clone()),
+        ))
+    }
+
+    fn find(&self) -> Found {
+        self.snapshot
+            .reader
+            .find(self.headers, self.facts.path_and_query.query())
+    }
+
+    fn note(&mut self, presented: &Presented) {
+        self.trail.fingerprint = Some(presented.fingerprint());
+        self.trail.source = Some(Arc::clone(&self.snapshot.reader.source(presented).1));
+    }
+
+    fn rejected(&mut self, rejected: Rejected) -> Refusal {
+        // A key that no entry has is not in any state.
+        let known = rejected.key.is_some() || rejected.denial == Denial::Quarantined;
+        self.trail.key_state = known.then(|| rejected.denial.reason());
+        self.trail.key = rejected.key;
+        Refusal::new(rejected.denial)
+    }
+
+    fn limited(&mut self, limited: Limited) -> Refusal {
+        self.trail.reading = Some(limited.reading.clone());
+        Refusal::new(limited.denial).with_reading(limited.reading)
+    }
+}

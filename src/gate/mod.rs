@@ -1,0 +1,205 @@
+//! The whole story of one request, in one short file: decide, forward, respond, record.
+
+pub mod decide;
+pub mod respond;
+pub mod response_body;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+
+use crate::credential;
+use crate::limits::Admitted;
+use crate::record::{Closer, Open, Outcome, Record, Transfer, Verdict};
+use crate::request::{ConnFacts, Facts, RequestId};
+use crate::snapshot::Snapshot;
+use crate::timer::Timers;
+use crate::upstream::Upstream;
+use crate::upstream::body::{Progress, RequestBody, State};
+use crate::upstream::forward::{Attempts, ForwardError, forward};
+use crate::upstream::headers::{X_REQUEST_ID, prepare_request};
+use crate::upstream::pool::Pools;
+use crate::vocab::denial::{Denial, Fault};
+
+use decide::{Decision, Permit, decide};
+use respond::{Refusal, refuse};
+use response_body::ResponseBody;
+
+/// What a worker lends to every exchange on it.
+pub struct Tools {
+    /// Closes records.
+    pub closer: Rc<Closer>,
+    /// Coarse timers.
+    pub timers: Rc<Timers>,
+    /// Upstream connections.
+    pub pools: Rc<Pools>,
+}
+
+/// Nobody is left to answer: the connection is closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the client did not finish its request")]
+pub struct Abandoned;
+
+/// One request, from its head to the head of its response; the record closes with the response's body.
+///
+/// # Errors
+/// [`Abandoned`] if the client stopped in the middle of its request.
+pub async fn handle(
+    tools: &Tools,
+    snapshot: impl FnOnce() -> arc_swap::Guard<Arc<Snapshot>>,
+    conn: &Rc<ConnFacts>,
+    request_id: RequestId,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Abandoned> {
+    let (parts, body) = request.into_parts();
+    let Parts {
+        method,
+        uri,
+        version,
+        headers,
+        ..
+    } = parts;
+    let now = tools.closer.clock.now();
+    let (facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
+
+    // No await while the snapshot is held: deciding neither waits nor does I/O.
+    let (decision, settings) = {
+        let snapshot = snapshot();
+        (
+            decide(&snapshot, &facts, readable, conn, &headers),
+            Arc::clone(&snapshot.settings),
+        )
+    };
+    let Decision { verdict, trail } = decision;
+    let record = |verdict| {
+        let conn = Rc::clone(conn);
+        let transfer = Transfer::default();
+        let record = Record {
+            facts,
+            conn,
+            settings,
+            trail,
+            verdict,
+            transfer,
+            ended_us: 0,
+            duration_us: 0,
+        };
+        Open::new(Box::new(record), Rc::clone(&tools.closer))
+    };
+    match verdict {
+        Err(refusal) => Ok(refuse(
+            &refusal,
+            record(Verdict::Deny(refusal.denial)),
+            Outcome::Complete,
+        )),
+        Ok(permit) => pass_on(tools, permit, record(Verdict::Allow), headers, body).await,
+    }
+}
+
+/// Forwards an admitted request and turns whatever comes back into a response.
+async fn pass_on(
+    tools: &Tools,
+    permit: Permit,
+    mut open: Open,
+    mut headers: http::HeaderMap,
+    body: Incoming,
+) -> Result<Response<ResponseBody>, Abandoned> {
+    let Permit {
+        admitted,
+        upstream,
+        credential,
+        mut target,
+    } = permit;
+    let settings = Arc::clone(&open.record().settings);
+    if let Some(source) = &credential
+        && !settings.forward_credential
+    {
+        credential::strip(source, &mut headers, &mut target);
+    }
+    let facts = &open.record().facts;
+    prepare_request(
+        &mut headers,
+        &open.record().conn,
+        facts.host.as_ref(),
+        &settings.identity,
+    );
+    introduce(&admitted, &mut headers, facts.request_id.header());
+
+    let (body, progress) = RequestBody::new(body, &tools.timers, settings.body_idle);
+    let mut request = Request::new(body);
+    *request.method_mut() = facts.method.clone();
+    *request.uri_mut() = target.into();
+    *request.headers_mut() = headers;
+
+    open.transfer().request_body.clone_from(&progress);
+    let result = attempt(
+        tools,
+        &admitted,
+        &upstream,
+        request,
+        progress.as_deref(),
+        &mut open,
+    )
+    .await;
+    open.transfer().upstream = Some(upstream);
+    match result {
+        Ok(answer) => Ok(respond::relay(answer, open, &admitted, &tools.timers)),
+        Err(error) => explain_failure(&error, open),
+    }
+}
+
+async fn attempt(
+    tools: &Tools,
+    admitted: &Admitted,
+    upstream: &Upstream,
+    request: Request<RequestBody>,
+    progress: Option<&Progress>,
+    open: &mut Open,
+) -> Result<crate::upstream::forward::Answer, ForwardError> {
+    let clock = &tools.closer.clock;
+    let started = clock.mono();
+    let mut attempts = Attempts::default();
+    let lent = (&tools.pools, &tools.timers);
+    let result = forward(admitted, upstream, lent, request, progress, &mut attempts).await;
+    let transfer = open.transfer();
+    transfer.attempts = attempts.count;
+    transfer.upstream_address = attempts.address;
+    transfer.upstream_us = clock.mono().saturating_sub(started) / 1_000;
+    result
+}
+
+/// Tells the upstream who calls. Set last, so that nothing a client sends can stand in their place.
+fn introduce(admitted: &Admitted, headers: &mut http::HeaderMap, request_id: HeaderValue) {
+    headers.insert(&X_REQUEST_ID, request_id);
+    if let Some(key) = admitted.key() {
+        for (name, value) in &key.identity {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+fn explain_failure(
+    error: &ForwardError,
+    mut open: Open,
+) -> Result<Response<ResponseBody>, Abandoned> {
+    let (denial, outcome) = match error {
+        ForwardError::Unavailable(_) => (Denial::UpstreamUnavailable, Outcome::UpstreamGone),
+        ForwardError::Timeout => (Denial::UpstreamTimeout, Outcome::Timeout(Fault::Upstream)),
+        ForwardError::Failed(_) => (Denial::UpstreamError, Outcome::UpstreamGone),
+        ForwardError::Client(state) => {
+            let stalled = *state == State::Stalled;
+            open.transfer().outcome = if stalled {
+                Outcome::Timeout(Fault::Client)
+            } else {
+                Outcome::ClientGone
+            };
+            return Err(Abandoned);
+        }
+    };
+    let transfer = open.transfer();
+    transfer.failure = Some(denial);
+    Ok(refuse(&Refusal::new(denial), open, outcome))
+}

@@ -1,0 +1,152 @@
+//! A response body that carries its open record: when it ends, or is dropped, the line is written.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::record::{Open, Outcome};
+use crate::timer::{Timers, Watch};
+use crate::upstream::pool::Lease;
+use crate::vocab::denial::Fault;
+
+/// The body of every response of ours.
+pub struct ResponseBody {
+    // Declared first and dropped first: a connection goes back to its pool before the line is written.
+    kind: Kind,
+    open: Open,
+}
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Streamed {
+        incoming: Incoming,
+        lease: Option<Lease>,
+        watch: Watch,
+    },
+}
+
+/// Why a response body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The upstream broke off.
+    #[error("the upstream broke off its response")]
+    Upstream(#[source] hyper::Error),
+    /// The upstream fell silent.
+    #[error("the upstream was silent for too long")]
+    Idle,
+}
+
+impl ResponseBody {
+    /// A body of ours; the record's outcome is already known.
+    pub(super) const fn whole(bytes: Bytes, open: Open) -> Self {
+        Self {
+            kind: Kind::Whole(Some(bytes)),
+            open,
+        }
+    }
+
+    /// The upstream's body.
+    pub(super) fn streamed(
+        incoming: Incoming,
+        lease: Lease,
+        open: Open,
+        timers: &Rc<Timers>,
+    ) -> Self {
+        let watch = Watch::new(Rc::clone(timers));
+        let mut body = Self {
+            kind: Kind::Streamed {
+                incoming,
+                lease: Some(lease),
+                watch,
+            },
+            open,
+        };
+        body.settle();
+        body
+    }
+
+    /// At the end of the upstream's body: the connection is free, and the exchange complete.
+    fn settle(&mut self) {
+        if let Kind::Streamed {
+            incoming, lease, ..
+        } = &mut self.kind
+            && incoming.is_end_stream()
+            && let Some(lease) = lease.take()
+        {
+            lease.give_back();
+            self.open.transfer().outcome = Outcome::Complete;
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = RelayError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        let this = &mut *self;
+        let transfer = this.open.transfer();
+        let (incoming, lease, watch) = match &mut this.kind {
+            Kind::Whole(bytes) => {
+                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
+                transfer.response_bytes += bytes.as_ref().map_or(0, Bytes::len) as u64;
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
+            Kind::Streamed {
+                incoming,
+                lease,
+                watch,
+            } => (incoming, lease, watch),
+        };
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            let idle = this.open.record().settings.body_idle;
+            if watch.poll_within(idle, context).is_pending() {
+                return Poll::Pending;
+            }
+            *lease = None;
+            this.open.transfer().outcome = Outcome::Timeout(Fault::Upstream);
+            return Poll::Ready(Some(Err(RelayError::Idle)));
+        };
+        watch.disarm();
+        match frame {
+            Some(Ok(frame)) => {
+                transfer.response_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.settle();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                *lease = None;
+                transfer.outcome = Outcome::UpstreamGone;
+                Poll::Ready(Some(Err(RelayError::Upstream(error))))
+            }
+            None => {
+                if let Some(lease) = lease.take() {
+                    lease.give_back();
+                }
+                transfer.outcome = Outcome::Complete;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Kind::Streamed { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Streamed { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The ledger: which buckets exist. It outlives every configuration, so that a reload refills nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::address::AddressLimiter;
+use super::bucket::{Bucket, Policy};
+use crate::vocab::clock::Clock;
+use crate::vocab::units::Rate;
+
+/// Every bucket by owner and policy. Touched when a configuration is built, never by a request.
+pub struct Ledger {
+    clock: Clock,
+    buckets: HashMap<(Owner, Arc<str>), Arc<Bucket>>,
+    per_ip: Option<Arc<AddressLimiter>>,
+}
+
+/// Whose bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A key, by its id.
+    Key(Arc<str>),
+    /// `limits.total`
+    Gateway,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            buckets: HashMap::new(),
+            per_ip: None,
+        }
+    }
+
+    /// The owner's bucket for this policy: as spent as it was, or full if it is new.
+    pub fn bucket(&mut self, owner: &Owner, rate: &Rate) -> Arc<Bucket> {
+        let clock = &self.clock;
+        let entry = self.buckets.entry((owner.clone(), Arc::clone(&rate.text)));
+        Arc::clone(entry.or_insert_with(|| Arc::new(Bucket::new(Policy::new(rate), clock))))
+    }
+
+    /// The limiter of `limits.per_ip`, kept while its text stays the same.
+    pub fn per_ip(&mut self, rate: Option<&Rate>) -> Option<Arc<AddressLimiter>> {
+        let same =
+            |kept: &Arc<AddressLimiter>| rate.is_some_and(|rate| rate.text == kept.policy().text);
+        if !self.per_ip.as_ref().is_some_and(same) {
+            self.per_ip = rate.map(|rate| Arc::new(AddressLimiter::new(rate, &self.clock)));
+        }
+        self.per_ip.clone()
+    }
+
+    /// Forgets buckets that no configuration holds and that are full again: removing a key and putting it back spends
+    /// nothing and refills nothing.
+    pub fn sweep(&mut self) {
+        let now = self.clock.mono();
+        self.buckets
+            .retain(|_, bucket| Arc::strong_count(bucket) > 1 || bucket.read(now).refill > 0);
+        if let Some(per_ip) = &self.per_ip {
+            per_ip.sweep(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    fn rate(text: &str) -> Rate {
+        Rate {
+            text: text.into(),
+            units: NonZeroU32::MIN,
+            window: Duration::from_secs(60),
+            burst: NonZeroU32::MIN,
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_removed_and_put_back_finds_its_bucket_as_it_left_it() {
+        let clock = Clock::manual(Duration::ZERO);
+        let mut ledger = Ledger::new(clock.clone());
+        let owner = Owner::Key("a".into());
+        assert!(ledger.bucket(&owner, &rate("1/m")).take().is_some());
+        ledger.sweep();
+        assert!(
+            ledger.bucket(&owner, &rate("1/m")).take().is_none(),
+            "it was refilled"
+        );
+        assert!(
+            ledger.bucket(&owner, &rate("2/m")).take().is_some(),
+            "another policy is another bucket"
+        );
+        clock.advance(Duration::from_secs(61));
+        ledger.sweep();
+        assert!(
+            ledger.buckets.is_empty(),
+            "full buckets that nobody holds are forgotten"
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! Readers of records: the log line, the buffers it goes through, the one writer. Nothing here decides.
+
+pub mod decision;
+pub mod line;
+pub mod log;
+pub mod sink;

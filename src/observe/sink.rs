@@ -1,0 +1,281 @@
+//! The one writer: a thread that takes chunks of whole lines and writes them out. A failing disk or a closed pipe is
+//! counted and told of once a minute; it never stops a request.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::config::gateway::{OnFull, Output};
+
+/// Chunks waiting for the writer: with chunks of 64 KiB, 8 MiB.
+const CHUNKS_MAX: usize = 128;
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Where lines go. Clones share one writer.
+#[derive(Clone)]
+pub struct Sink {
+    to_writer: SyncSender<Message>,
+    losses: Arc<Losses>,
+}
+
+/// Lines that never reached the output.
+#[derive(Debug, Default)]
+pub struct Losses {
+    failed: AtomicU64,
+    dropped: AtomicU64,
+}
+
+enum Message {
+    Lines { bytes: Vec<u8>, count: u64 },
+    Reopen(Option<Output>),
+    Flush(SyncSender<()>),
+    Stop,
+}
+
+/// Keeps the writer alive; dropping it writes what is left and ends the thread.
+pub struct Writer {
+    sink: Sink,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Opens the output and starts the thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or no thread can be had.
+    pub fn start(output: Output) -> io::Result<Self> {
+        let target = Target::open(&output)?;
+        let (to_writer, inbox) = sync_channel(CHUNKS_MAX);
+        let losses = Arc::new(Losses::default());
+        let state = Loop {
+            inbox,
+            target,
+            output,
+            torn: false,
+            losses: Arc::clone(&losses),
+            told: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || state.run())?;
+        Ok(Self {
+            sink: Sink { to_writer, losses },
+            thread: Some(thread),
+        })
+    }
+
+    /// A handle for one producer.
+    pub fn sink(&self) -> Sink {
+        self.sink.clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.sink.to_writer.send(Message::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Sink {
+    /// Hands over a chunk of `count` whole lines. With [`OnFull::Wait`] this blocks while the writer is behind.
+    pub fn write(&self, bytes: Vec<u8>, count: u64, on_full: OnFull) {
+        let message = Message::Lines { bytes, count };
+        let lost = match on_full {
+            OnFull::Wait => self.to_writer.send(message).is_err(),
+            OnFull::Drop => match self.to_writer.try_send(message) {
+                Ok(()) => false,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => true,
+            },
+        };
+        if lost {
+            self.losses.dropped.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Opens the file again (SIGUSR1), or another output.
+    pub fn reopen(&self, output: Option<Output>) {
+        let _ = self.to_writer.send(Message::Reopen(output));
+    }
+
+    /// Returns when everything handed over so far is written.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.to_writer.send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+
+    /// Lines lost so far, for whatever reason.
+    pub fn lost(&self) -> u64 {
+        self.losses.failed.load(Ordering::Relaxed) + self.losses.dropped.load(Ordering::Relaxed)
+    }
+}
+
+enum Target {
+    Stdout(io::Stdout),
+    Stderr(io::Stderr),
+    File(File),
+}
+
+impl Target {
+    fn open(output: &Output) -> io::Result<Self> {
+        Ok(match output {
+            Output::Stdout => Self::Stdout(io::stdout()),
+            Output::Stderr => Self::Stderr(io::stderr()),
+            Output::File(path) => Self::File(open_append(path)?),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(out) => out.write(bytes),
+            Self::Stderr(out) => out.write(bytes),
+            Self::File(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(out) => out.flush(),
+            Self::Stderr(out) => out.flush(),
+            Self::File(_) => Ok(()),
+        }
+    }
+}
+
+/// Readable by its owner and group: lines name who called what.
+fn open_append(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o640)
+        .open(path)
+}
+
+struct Loop {
+    inbox: Receiver<Message>,
+    target: Target,
+    output: Output,
+    /// A line was cut short: the next one must not be glued to its rest.
+    torn: bool,
+    losses: Arc<Losses>,
+    told: Option<(Instant, u64)>,
+}
+
+impl Loop {
+    fn run(mut self) {
+        loop {
+            match self.inbox.recv_timeout(REPORT_EVERY) {
+                Ok(Message::Lines { bytes, count }) => self.lines(&bytes, count),
+                Ok(Message::Reopen(output)) => self.reopen(output),
+                Ok(Message::Flush(done)) => {
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.tell_of_losses();
+        }
+    }
+
+    fn lines(&mut self, bytes: &[u8], count: u64) {
+        if self.torn && self.target.write(b"\n").is_ok() {
+            self.torn = false;
+        }
+        let written = self.write_all(bytes);
+        if written < bytes.len() {
+            let whole = bytes[..written].iter().filter(|b| **b == b'\n').count() as u64;
+            self.torn = written > 0 && bytes[written - 1] != b'\n';
+            self.losses
+                .failed
+                .fetch_add(count.saturating_sub(whole), Ordering::Relaxed);
+        }
+    }
+
+    /// How many bytes were written before the first error.
+    fn write_all(&mut self, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.target.write(&bytes[written..]) {
+                Ok(0) => return written,
+                Ok(n) => written += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return written,
+            }
+        }
+        if self.target.flush().is_ok() {
+            written
+        } else {
+            0
+        }
+    }
+
+    fn reopen(&mut self, output: Option<Output>) {
+        let output = output.unwrap_or_else(|| self.output.clone());
+        match Target::open(&output) {
+            Ok(target) => (self.target, self.output, self.torn) = (target, output, false),
+            Err(error) => tell(format_args!("keyward: failed to open the log: {error}")),
+        }
+    }
+
+    fn tell_of_losses(&mut self) {
+        let failed = self.losses.failed.load(Ordering::Relaxed);
+        let lost = failed + self.losses.dropped.load(Ordering::Relaxed);
+        let (at, told) = self.told.unzip();
+        if lost > told.unwrap_or(0) && at.is_none_or(|at: Instant| at.elapsed() >= REPORT_EVERY) {
+            self.told = Some((Instant::now(), lost));
+            tell(format_args!(
+                "keyward: {lost} log lines lost so far ({failed} could not be written)"
+            ));
+        }
+    }
+}
+
+/// The log itself is what failed: standard error is the place that is left.
+fn tell(message: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_arrive_in_order_and_a_reopened_file_is_written_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let writer = Writer::start(Output::File(path.clone())).expect("a writer");
+        let sink = writer.sink();
+        sink.write(b"1\n2\n".to_vec(), 2, OnFull::Wait);
+        sink.flush();
+        std::fs::rename(&path, folder.path().join("log.1")).expect("a rename");
+        sink.reopen(None);
+        sink.write(b"3\n".to_vec(), 1, OnFull::Wait);
+        drop(writer);
+        assert_eq!(
+            std::fs::read(folder.path().join("log.1")).expect("the old file"),
+            b"1\n2\n"
+        );
+        assert_eq!(std::fs::read(&path).expect("the new file"), b"3\n");
+        assert_eq!(sink.lost(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_counted_and_survived() {
+        let writer = Writer::start(Output::File("/dev/full".into())).expect("a writer");
+        let sink = writer.sink();
+        sink.write(b"1\n2\n".to_vec(), 2, OnFull::Wait);
+        sink.write(b"3\n".to_vec(), 1, OnFull::Drop);
+        sink.flush();
+        assert_eq!(sink.lost(), 3);
+    }
+}

@@ -1,0 +1,184 @@
+//! A record while its exchange lasts. Dropping it closes it: there is no way to forget the line, or to write two.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::keys::Key;
+use crate::limits::Reading;
+use crate::observe::log::Log;
+use crate::request::{ConnFacts, Facts};
+use crate::route::Route;
+use crate::snapshot::Settings;
+use crate::upstream::Upstream;
+use crate::upstream::body::Progress;
+use crate::vocab::clock::Clock;
+use crate::vocab::denial::{Denial, Fault};
+use crate::vocab::digest::Fingerprint;
+
+/// Everything that is told of one exchange.
+pub struct Record {
+    /// The request.
+    pub facts: Facts,
+    /// Its connection.
+    pub conn: Rc<ConnFacts>,
+    /// The configuration that decided.
+    pub settings: Arc<Settings>,
+    /// What the stages found out.
+    pub trail: Trail,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// What became of it.
+    pub transfer: Transfer,
+    /// Wall time of the end, microseconds since the epoch.
+    pub ended_us: i64,
+    /// The whole exchange, microseconds.
+    pub duration_us: u64,
+}
+
+/// What the stages found out before one of them refused, or none did.
+#[derive(Default)]
+pub struct Trail {
+    /// The route.
+    pub route: Option<Arc<Route>>,
+    /// Names whatever key was presented.
+    pub fingerprint: Option<Fingerprint>,
+    /// Where it was, as written in `keys.sources`.
+    pub source: Option<Arc<str>>,
+    /// The entry, where it is known.
+    pub key: Option<Arc<Key>>,
+    /// `active`, `grace`, or why not.
+    pub key_state: Option<&'static str>,
+    /// The limit nearest exhaustion, or the one that refused.
+    pub reading: Option<Reading>,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may pass.
+    Allow,
+    /// It may not.
+    Deny(Denial),
+}
+
+/// What became of it.
+#[derive(Default)]
+pub struct Transfer {
+    /// Status that the client was sent.
+    pub status: Option<u16>,
+    /// The upstream failed before its response head.
+    pub failure: Option<Denial>,
+    /// Where it was sent.
+    pub upstream: Option<Arc<Upstream>>,
+    /// The server.
+    pub upstream_address: Option<SocketAddr>,
+    /// Connections tried.
+    pub attempts: u32,
+    /// Waiting for the upstream, microseconds.
+    pub upstream_us: u64,
+    /// How far the request body came.
+    pub request_body: Option<Rc<Progress>>,
+    /// Response body bytes handed to the client's connection.
+    pub response_bytes: u64,
+    /// How it ended; until then, as if the client had left.
+    pub outcome: Outcome,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// To the last byte.
+    Complete,
+    /// The client left.
+    #[default]
+    ClientGone,
+    /// The upstream broke off.
+    UpstreamGone,
+    /// Somebody was silent for too long.
+    Timeout(Fault),
+}
+
+impl Outcome {
+    /// The log's `outcome`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamGone => "upstream_gone",
+            Self::Timeout(_) => "timeout",
+        }
+    }
+}
+
+impl Record {
+    /// The log's `reason`.
+    pub const fn reason(&self) -> &'static str {
+        match (self.verdict, self.transfer.failure) {
+            (Verdict::Deny(denial), _) | (Verdict::Allow, Some(denial)) => denial.reason(),
+            (Verdict::Allow, None) => "allowed",
+        }
+    }
+
+    /// Whose fault it is that the client did not get its response, if it did not.
+    pub const fn fault(&self) -> Option<Fault> {
+        match (self.verdict, self.transfer.failure, self.transfer.outcome) {
+            (Verdict::Deny(denial), ..) | (Verdict::Allow, Some(denial), _) => Some(denial.fault()),
+            (Verdict::Allow, None, Outcome::Complete) => None,
+            (Verdict::Allow, None, Outcome::ClientGone) => Some(Fault::Client),
+            (Verdict::Allow, None, Outcome::UpstreamGone) => Some(Fault::Upstream),
+            (Verdict::Allow, None, Outcome::Timeout(fault)) => Some(fault),
+        }
+    }
+}
+
+/// A record whose exchange is still going on.
+pub struct Open {
+    /// `None` only while it is being dropped.
+    record: Option<Box<Record>>,
+    closer: Rc<Closer>,
+}
+
+/// What closes records: a clock and the worker's log.
+pub struct Closer {
+    /// Reads the end time.
+    pub clock: Clock,
+    /// Takes the line.
+    pub log: Log,
+}
+
+impl Open {
+    /// Opens the record of a request that was just read.
+    pub fn new(record: Box<Record>, closer: Rc<Closer>) -> Self {
+        Self {
+            record: Some(record),
+            closer,
+        }
+    }
+
+    /// The exchange's transfer, to be brought up to date.
+    pub fn transfer(&mut self) -> &mut Transfer {
+        &mut self.record_mut().transfer
+    }
+
+    /// The record as it stands.
+    pub fn record(&self) -> &Record {
+        self.record.as_deref().expect("it is there until drop")
+    }
+
+    fn record_mut(&mut self) -> &mut Record {
+        self.record.as_deref_mut().expect("it is there until drop")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(mut record) = self.record.take() else {
+            return;
+        };
+        let now = self.closer.clock.now();
+        record.ended_us = now.wall_us;
+        record.duration_us = now.mono.saturating_sub(record.facts.now.mono) / 1_000;
+        self.closer.log.decision(&record);
+    }
+}

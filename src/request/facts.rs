@@ -1,0 +1,286 @@
+//! `Facts`: one request head, read once. Refuses what has no single reading.
+
+use std::net::SocketAddr;
+
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{Method, Uri, Version};
+
+use crate::config::gateway::Insecure;
+use crate::vocab::clock::Now;
+use crate::vocab::denial::Denial;
+
+/// What is known of a connection, once.
+#[derive(Debug)]
+pub struct ConnFacts {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// The peer's address as `X-Forwarded-For` says it.
+    pub forwarded_for: HeaderValue,
+    /// How the bytes came in.
+    pub transport: Transport,
+    /// Whether a credential may come in without TLS.
+    pub insecure: Insecure,
+}
+
+/// How the bytes came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// In the clear.
+    Plain,
+    /// Over TLS of this version (`1.2`, `1.3`).
+    Tls(&'static str),
+}
+
+impl ConnFacts {
+    /// The facts of a connection that was just accepted.
+    pub fn new(peer: SocketAddr, transport: Transport, insecure: Insecure) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let forwarded_for = HeaderValue::try_from(peer.ip().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self {
+            peer,
+            forwarded_for,
+            transport,
+            insecure,
+        }
+    }
+
+    /// `https` or `http`.
+    pub const fn scheme(&self) -> &'static str {
+        match self.transport {
+            Transport::Plain => "http",
+            Transport::Tls(_) => "https",
+        }
+    }
+}
+
+/// 128 random bits in 32 lower-case hexadecimal characters, as nginx's `$request_id`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestId([u8; 32]);
+
+impl RequestId {
+    /// From 128 random bits.
+    pub fn new(bits: u128) -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        Self(text)
+    }
+
+    /// The 32 characters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// As a header value.
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+/// One request, as far as its head tells.
+#[derive(Debug)]
+pub struct Facts {
+    /// When the head was whole.
+    pub now: Now,
+    /// Made here.
+    pub request_id: RequestId,
+    /// As sent.
+    pub method: Method,
+    /// As sent; what is logged.
+    pub path_and_query: PathAndQuery,
+    /// Host and port as sent, if any.
+    pub host: Option<HeaderValue>,
+    /// As sent.
+    pub version: Version,
+    /// As sent.
+    pub user_agent: Option<HeaderValue>,
+    /// It speaks gRPC, and wants its refusals so.
+    pub is_grpc: bool,
+}
+
+impl Facts {
+    /// Reads a request head. The facts are always made, so that the refusal has its line; a refusal stands beside them.
+    pub fn read(
+        now: Now,
+        request_id: RequestId,
+        method: Method,
+        uri: Uri,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> (Self, Result<(), Denial>) {
+        let (host, verdict) = match host(&uri, version, headers) {
+            Ok(host) => (host, Ok(())),
+            Err(denial) => (None, Err(denial)),
+        };
+        let path_and_query = uri
+            .into_parts()
+            .path_and_query
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let user_agent = headers.get(USER_AGENT).cloned();
+        let is_grpc = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        (
+            Self {
+                now,
+                request_id,
+                method,
+                path_and_query,
+                host,
+                version,
+                user_agent,
+                is_grpc,
+            },
+            verdict,
+        )
+    }
+
+    /// The host without its port, as sent.
+    pub fn host_name(&self) -> &str {
+        let host = self
+            .host
+            .as_ref()
+            .and_then(|h| h.to_str().ok())
+            .unwrap_or_default();
+        split_port(host).0
+    }
+}
+
+/// RFC 9112 §3.2: exactly one Host in HTTP/1.1, well formed, and equal to the authority where both are sent.
+fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<HeaderValue>, Denial> {
+    let mut all = headers.get_all(HOST).iter();
+    let header = all.next();
+    if all.next().is_some() {
+        return Err(Denial::MalformedRequest);
+    }
+    let header = match header {
+        Some(value) if is_authority(value.as_bytes()) => Some(value),
+        Some(_) => return Err(Denial::MalformedRequest),
+        None => None,
+    };
+    match (uri.authority(), header) {
+        (Some(authority), Some(value)) => {
+            let same = authority
+                .as_str()
+                .as_bytes()
+                .eq_ignore_ascii_case(value.as_bytes());
+            if same {
+                Ok(Some(value.clone()))
+            } else {
+                Err(Denial::MalformedRequest)
+            }
+        }
+        (Some(authority), None)
+            if version == Version::HTTP_2 && is_authority(authority.as_str().as_bytes()) =>
+        {
+            HeaderValue::from_str(authority.as_str())
+                .map(Some)
+                .map_err(|_| Denial::MalformedRequest)
+        }
+        (None, Some(value)) => Ok(Some(value.clone())),
+        (None, None) if version < Version::HTTP_11 => Ok(None),
+        (Some(_) | None, None) => Err(Denial::MalformedRequest),
+    }
+}
+
+/// `host[:port]` of RFC 3986 without userinfo.
+fn is_authority(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let (host, port) = split_port(text);
+    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&b);
+    let literal = |b: u8| b.is_ascii_hexdigit() || b":.vV%".contains(&b);
+    let host_is_right = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(inside) => !inside.is_empty() && inside.bytes().all(literal),
+        None => !host.is_empty() && host.bytes().all(name),
+    };
+    host_is_right
+        && port.is_none_or(|port| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let after_literal = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[after_literal..].find(':') {
+        Some(at) => (
+            &authority[..after_literal + at],
+            Some(&authority[after_literal + at + 1..]),
+        ),
+        None => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(uri: &str, version: Version, hosts: &[&str]) -> Result<String, Denial> {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(
+                HOST,
+                HeaderValue::from_bytes(host.as_bytes()).expect("a header value"),
+            );
+        }
+        let (facts, verdict) = Facts::read(
+            Now {
+                mono: 0,
+                wall_us: 0,
+            },
+            RequestId::new(1),
+            Method::GET,
+            uri.parse().expect("a URI"),
+            version,
+            &headers,
+        );
+        verdict.map(|()| facts.host_name().to_owned())
+    }
+
+    #[test]
+    fn one_well_formed_host_is_read_and_anything_else_refused() {
+        for (uri, version, hosts, expected) in [
+            ("/", Version::HTTP_11, &["a.example"][..], Ok("a.example")),
+            ("/", Version::HTTP_11, &["a.example:8080"], Ok("a.example")),
+            ("/", Version::HTTP_11, &["[::1]:80"], Ok("[::1]")),
+            (
+                "http://a.example/x",
+                Version::HTTP_11,
+                &["A.example"],
+                Ok("A.example"),
+            ),
+            ("https://a.example/x", Version::HTTP_2, &[], Ok("a.example")),
+            ("/", Version::HTTP_10, &[], Ok("")),
+            ("/", Version::HTTP_11, &[], Err(())),
+            ("/", Version::HTTP_11, &["a", "a"], Err(())),
+            ("/", Version::HTTP_11, &[""], Err(())),
+            ("/", Version::HTTP_11, &["a b"], Err(())),
+            ("/", Version::HTTP_11, &["a/b"], Err(())),
+            ("/", Version::HTTP_11, &["user@a"], Err(())),
+            ("/", Version::HTTP_11, &["a:b"], Err(())),
+            ("/", Version::HTTP_11, &["a:1:2"], Err(())),
+            (
+                "http://a.example/",
+                Version::HTTP_11,
+                &["b.example"],
+                Err(()),
+            ),
+            (
+                "https://a.example/",
+                Version::HTTP_2,
+                &["b.example"],
+                Err(()),
+            ),
+        ] {
+            let got = read(uri, version, hosts);
+            let expected = expected
+                .map(str::to_owned)
+                .map_err(|()| Denial::MalformedRequest);
+            assert_eq!(got, expected, "{uri} {hosts:?}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What one request is, read once: who sent it, to which host, for which path.
+
+pub mod facts;
+pub mod target;
+
+pub use facts::{ConnFacts, Facts, RequestId, Transport};

@@ -1,0 +1,253 @@
+//! Everything that a request consults, in one value that is swapped whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::config::gateway::{self, Gateway, Http, Keys, OnFull, Source};
+use crate::config::keyfile::KeyFile;
+use crate::credential::Reader;
+use crate::keys::Ring;
+use crate::limits::ledger::Owner;
+use crate::limits::report::Families;
+use crate::limits::{Ledger, WideLimits};
+use crate::record::redact::Redactor;
+use crate::route::{Route, RouteTable};
+use crate::upstream::Upstream;
+use crate::vocab::clock::Clock;
+use crate::vocab::denial::{Challenge, Denial};
+use crate::vocab::digest::{Fingerprinter, Pepper};
+
+/// One generation of everything.
+pub struct Snapshot {
+    /// What a request needs after it was decided.
+    pub settings: Arc<Settings>,
+    /// All routes.
+    pub routes: RouteTable,
+    /// All upstreams; a route holds an index into them.
+    pub upstreams: Box<[Arc<Upstream>]>,
+    /// Where keys are looked for.
+    pub reader: Reader,
+    /// All keys.
+    pub ring: Ring,
+    /// Limits wider than a key.
+    pub wide: WideLimits,
+    /// `[http]`
+    pub http: Http,
+    /// One per listener; `None` = no TLS.
+    pub tls: Box<[Option<Arc<rustls::ServerConfig>>]>,
+}
+
+/// The small part of a snapshot that an exchange keeps to its end, so that a long download does not hold on to a million
+/// keys of yesterday.
+#[derive(Debug)]
+pub struct Settings {
+    /// Counts up with every change that is applied.
+    pub generation: u64,
+    /// Finds keys in what is logged.
+    pub redactor: Redactor,
+    /// Which limit headers are sent.
+    pub families: Families,
+    /// `keys.audit_headers`
+    pub audit_headers: bool,
+    /// `keys.forward`
+    pub forward_credential: bool,
+    /// Headers that only we may set: a client's own copies never pass.
+    pub identity: Box<[HeaderName]>,
+    /// `http.body_idle_timeout`
+    pub body_idle: Duration,
+    /// `log.on_full`
+    pub on_full: OnFull,
+    status_missing: u16,
+    status_invalid: u16,
+    challenge: HeaderValue,
+    challenge_invalid: HeaderValue,
+}
+
+impl Settings {
+    /// The status of a refusal as this configuration wants it.
+    pub const fn status(&self, denial: Denial) -> u16 {
+        match denial.challenge() {
+            Challenge::Plain => self.status_missing,
+            Challenge::InvalidToken => self.status_invalid,
+            Challenge::None => denial.status(),
+        }
+    }
+
+    /// The `WWW-Authenticate` of a refusal (RFC 9110 §11.6.1, RFC 6750 §3), if it has one.
+    pub const fn challenge(&self, denial: Denial) -> Option<&HeaderValue> {
+        match denial.challenge() {
+            Challenge::Plain => Some(&self.challenge),
+            Challenge::InvalidToken => Some(&self.challenge_invalid),
+            Challenge::None => None,
+        }
+    }
+}
+
+/// Makes snapshots, and keeps what must outlive them: buckets, pool numbers, the secret of the fingerprints.
+pub struct Builder {
+    ledger: Ledger,
+    pools: HashMap<(String, u16), usize>,
+    fingerprinter: Fingerprinter,
+    generation: u64,
+}
+
+/// What a snapshot is made from: each part the last good version of its file.
+pub struct Parts<'a> {
+    /// `keyward.toml`
+    pub gateway: &'a Gateway,
+    /// `keys.toml`
+    pub keys: &'a KeyFile,
+    /// The value of `keys.pepper`.
+    pub pepper: Option<&'a Pepper>,
+    /// One per listener.
+    pub tls: Vec<Option<Arc<rustls::ServerConfig>>>,
+}
+
+impl Builder {
+    /// `fingerprint_secret` is random and never leaves the process.
+    pub fn new(clock: Clock, fingerprint_secret: &[u8; 64]) -> Self {
+        Self {
+            ledger: Ledger::new(clock),
+            pools: HashMap::new(),
+            fingerprinter: Fingerprinter::new(fingerprint_secret),
+            generation: 0,
+        }
+    }
+
+    /// Builds the next generation. Cannot fail: whatever could was refused by validation.
+    pub fn build(&mut self, parts: Parts<'_>) -> Snapshot {
+        let Parts {
+            gateway,
+            keys,
+            pepper,
+            tls,
+        } = parts;
+        self.generation += 1;
+        let upstreams = self.upstreams(gateway);
+        let index = |name: &str| {
+            upstreams
+                .iter()
+                .position(|u| &*u.name == name)
+                .unwrap_or_default()
+        };
+        let snapshot = Snapshot {
+            settings: Arc::new(settings(gateway, self.generation)),
+            routes: RouteTable::new(
+                gateway
+                    .routes
+                    .iter()
+                    .map(|r| Route::new(r, index(&r.upstream))),
+            ),
+            reader: Reader {
+                sources: gateway
+                    .keys
+                    .sources
+                    .iter()
+                    .map(|s| (s.clone(), s.to_string().into()))
+                    .collect(),
+                prefix: gateway.keys.prefix.as_str().into(),
+                pepper: pepper.cloned(),
+                fingerprinter: self.fingerprinter.clone(),
+            },
+            ring: Ring::new(keys, gateway, pepper.is_some(), &mut self.ledger),
+            wide: WideLimits {
+                total: gateway
+                    .limits
+                    .total
+                    .as_ref()
+                    .map(|rate| self.ledger.bucket(&Owner::Gateway, rate)),
+                per_ip: self.ledger.per_ip(gateway.limits.per_ip.as_ref()),
+            },
+            upstreams,
+            http: gateway.http.clone(),
+            tls: tls.into(),
+        };
+        self.ledger.sweep();
+        snapshot
+    }
+
+    /// Housekeeping between reloads: forgets what is full again.
+    pub fn sweep(&mut self) {
+        self.ledger.sweep();
+    }
+
+    /// How many snapshots were built.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn upstreams(&mut self, gateway: &Gateway) -> Box<[Arc<Upstream>]> {
+        let pools = &mut self.pools;
+        let mut number = |upstream: &gateway::Upstream| {
+            let next = pools.len();
+            *pools
+                .entry((upstream.server.host.clone(), upstream.server.port))
+                .or_insert(next)
+        };
+        gateway
+            .upstreams
+            .iter()
+            .map(|(name, u)| Arc::new(Upstream::new(name, u, number(u))))
+            .collect()
+    }
+}
+
+fn settings(gateway: &Gateway, generation: u64) -> Settings {
+    let keys = &gateway.keys;
+    let queries = keys.sources.iter().filter_map(|source| match source {
+        Source::Query(name) => Some(name.as_str()),
+        Source::Bearer
+        | Source::Basic
+        | Source::Header(_)
+        | Source::Cookie(_)
+        | Source::WebSocketProtocol => None,
+    });
+    let identity = &keys.identity;
+    let names = [
+        &identity.id,
+        &identity.owner,
+        &identity.roles,
+        &identity.plan,
+    ];
+    let (challenge, challenge_invalid) = challenges(keys);
+    Settings {
+        generation,
+        redactor: Redactor::new(&keys.prefix, queries),
+        families: Families {
+            ratelimit: gateway.limits.ratelimit_headers,
+            x_ratelimit: gateway.limits.x_ratelimit_headers,
+        },
+        audit_headers: keys.audit_headers,
+        forward_credential: keys.forward,
+        identity: names.into_iter().flatten().cloned().collect(),
+        body_idle: gateway.http.body_idle_timeout,
+        on_full: gateway.log.on_full,
+        status_missing: keys.status_missing,
+        status_invalid: keys.status_invalid,
+        challenge,
+        challenge_invalid,
+    }
+}
+
+/// `Bearer` where it is a source; otherwise `ApiKey`, which is registered nowhere but says what is meant.
+fn challenges(keys: &Keys) -> (HeaderValue, HeaderValue) {
+    let scheme = if keys.sources.contains(&Source::Bearer) {
+        "Bearer"
+    } else {
+        "ApiKey"
+    };
+    let value = |error: &str| {
+        let text = format!("{scheme} realm=\"{}\"{error}", keys.realm);
+        // A realm that cannot stand in a header was refused by validation.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    };
+    let error = if scheme == "Bearer" {
+        ", error=\"invalid_token\""
+    } else {
+        ""
+    };
+    (value(""), value(error))
+}

@@ -1,0 +1,150 @@
+//! The request body on its way to the upstream: counted, and watched for a client that falls silent.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::timer::{Timers, Watch};
+
+/// How far a request body has come; shared between the body and its exchange.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: Cell<u64>,
+    last_ms: Cell<u64>,
+    state: Cell<State>,
+}
+
+/// Where a request body stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Something is still to come.
+    #[default]
+    Underway,
+    /// All of it is with the upstream's connection.
+    Sent,
+    /// The client has been silent for `http.body_idle_timeout`.
+    Stalled,
+    /// The client broke off, or sent what is no body.
+    Broken,
+}
+
+impl Progress {
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// When something last came, milliseconds of the worker's timers.
+    pub fn last_ms(&self) -> u64 {
+        self.last_ms.get()
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state.get()
+    }
+}
+
+/// A request body. Without one it is nothing but the end.
+pub struct RequestBody(Option<Streamed>);
+
+struct Streamed {
+    incoming: Incoming,
+    progress: Rc<Progress>,
+    watch: Watch,
+    idle: Duration,
+}
+
+impl RequestBody {
+    /// Takes over the client's body; the second value tells how far it has come, where there is one.
+    pub fn new(
+        incoming: Incoming,
+        timers: &Rc<Timers>,
+        idle: Duration,
+    ) -> (Self, Option<Rc<Progress>>) {
+        if incoming.is_end_stream() {
+            return (Self(None), None);
+        }
+        let progress = Rc::new(Progress::default());
+        progress.last_ms.set(timers.now_ms());
+        let watch = Watch::new(Rc::clone(timers));
+        (
+            Self(Some(Streamed {
+                incoming,
+                progress: Rc::clone(&progress),
+                watch,
+                idle,
+            })),
+            Some(progress),
+        )
+    }
+}
+
+/// Why a request body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client's side failed.
+    #[error("failed to read the request body")]
+    Client(#[source] hyper::Error),
+    /// The client's side fell silent.
+    #[error("the client sent nothing for too long")]
+    Idle,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let progress = &body.progress;
+        let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(context) else {
+            ready!(body.watch.poll_within(body.idle, context));
+            progress.state.set(State::Stalled);
+            return Poll::Ready(Some(Err(BodyError::Idle)));
+        };
+        progress.last_ms.set(body.watch.now_ms());
+        body.watch.disarm();
+        match frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                progress.bytes.set(progress.bytes.get() + length as u64);
+                if body.incoming.is_end_stream() {
+                    progress.state.set(State::Sent);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                progress.state.set(State::Broken);
+                Poll::Ready(Some(Err(BodyError::Client(error))))
+            }
+            None => {
+                progress.state.set(State::Sent);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|body| body.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+    }
+}

@@ -1,0 +1,118 @@
+//! One request to the upstream and the head of its response.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::Upstream;
+use super::body::{Progress, RequestBody, State};
+use super::pool::{Lease, Pools};
+use crate::limits::Admitted;
+use crate::timer::{Timers, Watch};
+
+/// A response head, and the connection that its body comes from.
+pub struct Answer {
+    /// Head and body as they came.
+    pub response: Response<Incoming>,
+    /// To be given back when the body has been read to its end.
+    pub lease: Lease,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// No connection.
+    #[error("failed to connect to the upstream")]
+    Unavailable(#[source] std::io::Error),
+    /// No response head in time.
+    #[error("the upstream did not answer in time")]
+    Timeout,
+    /// Reset, or nonsense, before the head was whole.
+    #[error("failed to get a response from the upstream")]
+    Failed(#[source] hyper::Error),
+    /// The client stopped sending its body, so that there is nobody to answer.
+    #[error("the client did not finish its request")]
+    Client(State),
+}
+
+/// What an attempt left behind, whether or not it succeeded.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    /// Connections that the request was sent, or tried to be sent, on.
+    pub count: u32,
+    /// The last one's server.
+    pub address: Option<std::net::SocketAddr>,
+}
+
+/// Sends `request` and waits for the response head. Taking [`Admitted`] makes it impossible to forward what was not
+/// decided. An idle connection that turns out to be closed costs nothing: what was not sent is sent on a new one.
+///
+/// # Errors
+/// [`ForwardError`]; `attempts` is filled in either way.
+pub async fn forward(
+    admitted: &Admitted,
+    upstream: &Upstream,
+    (pools, timers): (&Rc<Pools>, &Rc<Timers>),
+    mut request: Request<RequestBody>,
+    progress: Option<&Progress>,
+    attempts: &mut Attempts,
+) -> Result<Answer, ForwardError> {
+    let timeout = admitted.route().timeout;
+    let mut reused = pools.checkout(upstream).await;
+    loop {
+        attempts.count += 1;
+        let is_reused = reused.is_some();
+        let mut lease = match reused.take() {
+            Some(lease) => lease,
+            None => pools
+                .connect(upstream)
+                .await
+                .map_err(ForwardError::Unavailable)?,
+        };
+        attempts.address = Some(lease.address);
+        let sending = lease.sender.try_send_request(request);
+        match within(timers, timeout, progress, sending).await {
+            None => return Err(ForwardError::Timeout),
+            Some(Ok(response)) => return Ok(Answer { response, lease }),
+            Some(Err(mut failed)) => match (failed.take_message(), progress.map(Progress::state)) {
+                (Some(unsent), _) if is_reused => request = unsent,
+                (_, Some(state @ (State::Stalled | State::Broken))) => {
+                    return Err(ForwardError::Client(state));
+                }
+                _ => return Err(ForwardError::Failed(failed.into_error())),
+            },
+        }
+    }
+}
+
+/// Waits for `future` at most `timeout` from the end of the request body; while one is underway, a silent client is found
+/// by the body itself.
+async fn within<F: Future>(
+    timers: &Rc<Timers>,
+    timeout: Duration,
+    progress: Option<&Progress>,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut watch = Watch::new(Rc::clone(timers));
+    poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        while watch.poll_within(timeout, context).is_ready() {
+            // The time runs from the last that the client sent, not from the start of a long upload.
+            let silence = progress.map_or(u64::MAX, |p| watch.now_ms().saturating_sub(p.last_ms()));
+            if Duration::from_millis(silence) >= timeout {
+                return Poll::Ready(None);
+            }
+            watch.arm(timeout - Duration::from_millis(silence));
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,215 @@
+//! What changes in a request's and a response's headers on the way: hop-by-hop fields go, identity and forwarding fields
+//! are ours.
+
+use http::header::{
+    self, CONNECTION, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+use crate::request::ConnFacts;
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `X-Request-ID`
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Fields that concern one connection only (RFC 9110 §7.6.1), and those that were never registered but mean the same.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == TRANSFER_ENCODING
+        || *name == TE
+        || *name == UPGRADE
+        || *name == header::PROXY_AUTHENTICATE
+        || *name == header::PROXY_AUTHORIZATION
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
+        || *name == HTTP2_SETTINGS
+}
+
+/// Names that `Connection` lists beside its options. Those that frame the message or route it stay whatever it says.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| *name != HOST && *name != header::CONTENT_LENGTH && *name != header::TRAILER)
+        .collect()
+}
+
+/// Removes every hop-by-hop field. One pass over the names finds what there is; only that is removed.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
+    let mut gone: Vec<HeaderName> = Vec::new();
+    if headers.contains_key(CONNECTION) {
+        gone = named_by_connection(headers);
+    }
+    gone.extend(
+        headers
+            .keys()
+            .filter(|name| is_hop_by_hop(name) || also(name))
+            .cloned(),
+    );
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+/// Whether a client's header would be read as one of ours: the same name, in any case, with `_` for `-`.
+pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
+    let (name, ours) = (name.as_str().as_bytes(), ours.as_str().as_bytes());
+    // Names are lower-case here already.
+    let same =
+        |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-') || (*a == b'-' && *b == b'_');
+    name.len() == ours.len() && name.iter().zip(ours).all(same)
+}
+
+/// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `host` is what the
+/// client asked for.
+pub fn prepare_request(
+    headers: &mut HeaderMap,
+    conn: &ConnFacts,
+    host: Option<&HeaderValue>,
+    identity: &[HeaderName],
+) {
+    let te_trailers = headers
+        .get_all(TE)
+        .iter()
+        .any(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    strip_hop_by_hop(headers, |name| {
+        *name == EXPECT
+            || *name == FORWARDED
+            || (name.as_str().contains('_') && is_ours(name))
+            || identity.iter().any(|ours| is_spelling_of(name, ours))
+    });
+    if te_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    join_cookies(headers);
+    headers.insert(&X_FORWARDED_FOR, conn.forwarded_for.clone());
+    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme()));
+    match host {
+        Some(host) => {
+            headers.insert(&X_FORWARDED_HOST, host.clone());
+            headers.insert(HOST, host.clone());
+        }
+        None => {
+            headers.remove(&X_FORWARDED_HOST);
+        }
+    }
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    [
+        &X_FORWARDED_FOR,
+        &X_FORWARDED_PROTO,
+        &X_FORWARDED_HOST,
+        &X_REQUEST_ID,
+    ]
+    .iter()
+    .any(|ours| is_spelling_of(name, ours))
+}
+
+/// HTTP/2 may send cookies apart; HTTP/1.1 knows one line (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if let Entry::Occupied(entry) = headers.entry(COOKIE)
+        && entry.iter().nth(1).is_some()
+    {
+        let lines: Vec<&[u8]> = entry.iter().map(HeaderValue::as_bytes).collect();
+        let joined = HeaderValue::from_bytes(&lines.join(&b"; "[..]));
+        if let Ok(joined) = joined {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::gateway::Insecure;
+    use crate::request::Transport;
+
+    fn prepared(lines: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::try_from(*name).expect("a name"),
+                HeaderValue::try_from(*value).expect("a value"),
+            );
+        }
+        let peer = "192.0.2.7:1234".parse().expect("an address");
+        let conn = ConnFacts::new(peer, Transport::Tls("1.3"), Insecure::Refuse);
+        let identity = [HeaderName::from_static("x-consumer-id")];
+        prepare_request(
+            &mut headers,
+            &conn,
+            Some(&HeaderValue::from_static("a.example")),
+            &identity,
+        );
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_str().expect("text").to_owned()))
+            .filter(|(n, _)| {
+                !matches!(
+                    n.as_str(),
+                    "host" | "x-forwarded-proto" | "x-forwarded-host"
+                )
+            })
+            .collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn what_concerns_one_connection_or_is_ours_does_not_pass() {
+        let ours = ("x-forwarded-for".to_owned(), "192.0.2.7".to_owned());
+        for (line, passes) in [
+            (("accept", "a/b"), true),
+            (("connection", "close"), false),
+            (("keep-alive", "5"), false),
+            (("te", "gzip"), false),
+            (("te", "trailers"), true),
+            (("upgrade", "h2c"), false),
+            (("http2-settings", "x"), false),
+            (("proxy-connection", "close"), false),
+            (("proxy-authorization", "x"), false),
+            (("trailer", "x"), true),
+            (("expect", "100-continue"), false),
+            (("forwarded", "for=1.2.3.4"), false),
+            (("x-forwarded-for", "1.2.3.4"), false),
+            (("x_forwarded_for", "1.2.3.4"), false),
+            (("X-Consumer-ID", "admin"), false),
+            (("x_consumer_id", "admin"), false),
+            (("x-consumer_id", "admin"), false),
+            (("x-consumer-idx", "1"), true),
+            (("authorization", "Basic eDp5"), true),
+        ] {
+            let mut expected = vec![ours.clone()];
+            if passes {
+                expected.push((line.0.to_owned(), line.1.to_owned()));
+            }
+            expected.sort();
+            assert_eq!(prepared(&[line]), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn connection_names_fields_but_never_ours() {
+        let left = prepared(&[
+            ("connection", "close, X-Drop, x-forwarded-for, host"),
+            ("x-drop", "1"),
+            ("x-keep", "1"),
+        ]);
+        let names: Vec<_> = left.iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(names, ["x-forwarded-for", "x-keep"]);
+    }
+
+    #[test]
+    fn cookies_sent_apart_become_one_line() {
+        let left = prepared(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        assert!(left.contains(&("cookie".into(), "a=1; b=2".into())));
+    }
+}

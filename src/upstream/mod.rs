@@ -1,0 +1,38 @@
+//! The way to the service behind: a pool of connections per worker, behind a seam that knows nothing of keys.
+
+pub mod body;
+pub mod forward;
+pub mod headers;
+pub mod pool;
+
+use std::time::Duration;
+
+use crate::config::gateway;
+
+/// One `[upstream.NAME]`, ready to serve.
+#[derive(Debug)]
+pub struct Upstream {
+    /// `upstream.name` in the log.
+    pub name: Box<str>,
+    /// Name or address of the server.
+    pub host: Box<str>,
+    /// Its port.
+    pub port: u16,
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// Which pool of a worker is its; the same for the same server in every generation.
+    pub pool: usize,
+}
+
+impl Upstream {
+    /// An upstream of the file.
+    pub fn new(name: &str, upstream: &gateway::Upstream, pool: usize) -> Self {
+        Self {
+            name: name.into(),
+            host: upstream.server.host.as_str().into(),
+            port: upstream.server.port,
+            connect_timeout: upstream.connect_timeout,
+            pool,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Idle connections of one worker, newest first. Nothing here is shared between threads.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Upstream;
+use super::body::RequestBody;
+use crate::timer::Timers;
+
+/// Idle connections kept per server and worker.
+const IDLE_MAX: usize = 512;
+/// How long one is kept. Shorter than the 60–75 s after which servers hang up, so that it is us who do.
+const IDLE_FOR: Duration = Duration::from_secs(50);
+
+/// The pools of one worker.
+pub struct Pools {
+    timers: Rc<Timers>,
+    idle: RefCell<Vec<Vec<Idle>>>,
+}
+
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    address: SocketAddr,
+    since_ms: u64,
+}
+
+/// A connection that one exchange has to itself. Dropped, it is closed; given back, it is used again.
+pub struct Lease {
+    pub(super) sender: SendRequest<RequestBody>,
+    /// The server's address.
+    pub address: SocketAddr,
+    pools: Rc<Pools>,
+    pool: usize,
+}
+
+impl Pools {
+    /// Empty pools.
+    pub fn new(timers: Rc<Timers>) -> Self {
+        Self {
+            timers,
+            idle: RefCell::default(),
+        }
+    }
+
+    /// An idle connection that is still open, the most recently used first.
+    pub async fn checkout(self: &Rc<Self>, upstream: &Upstream) -> Option<Lease> {
+        loop {
+            let mut idle = self.idle.borrow_mut().get_mut(upstream.pool)?.pop()?;
+            if is_ready(&mut idle.sender).await {
+                return Some(Lease {
+                    sender: idle.sender,
+                    address: idle.address,
+                    pools: Rc::clone(self),
+                    pool: upstream.pool,
+                });
+            }
+        }
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// The name does not resolve, nobody listens, or `connect_timeout` has passed.
+    pub async fn connect(self: &Rc<Self>, upstream: &Upstream) -> io::Result<Lease> {
+        let connecting = TcpStream::connect((&*upstream.host, upstream.port));
+        let stream = tokio::time::timeout(upstream.connect_timeout, connecting)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        let address = stream.peer_addr()?;
+        // Small heads and bodies are cheaper copied into one buffer than gathered.
+        let (sender, connection) = http1::Builder::new()
+            .writev(false)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tokio::task::spawn_local(async move {
+            // How it ended is told to the exchange that used it.
+            let _ = connection.await;
+        });
+        Ok(Lease {
+            sender,
+            address,
+            pools: Rc::clone(self),
+            pool: upstream.pool,
+        })
+    }
+
+    /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
+    pub fn sweep(&self) {
+        let oldest = self
+            .timers
+            .now_ms()
+            .saturating_sub(IDLE_FOR.as_millis() as u64);
+        for pool in self.idle.borrow_mut().iter_mut() {
+            let expired = pool
+                .iter()
+                .take_while(|idle| idle.since_ms < oldest)
+                .count();
+            pool.drain(..expired);
+        }
+    }
+}
+
+impl Lease {
+    /// The response has been read to its end: another exchange may use the connection.
+    pub fn give_back(self) {
+        let mut pools = self.pools.idle.borrow_mut();
+        if pools.len() <= self.pool {
+            pools.resize_with(self.pool + 1, Vec::new);
+        }
+        let pool = &mut pools[self.pool];
+        if !self.sender.is_closed() && pool.len() < IDLE_MAX {
+            let since_ms = self.pools.timers.now_ms();
+            pool.push(Idle {
+                sender: self.sender,
+                address: self.address,
+                since_ms,
+            });
+        }
+    }
+}
+
+/// Whether a request can be sent now. A connection that is still busy with its last exchange (a request body that the
+/// server did not wait for) is not worth waiting for.
+async fn is_ready(sender: &mut SendRequest<RequestBody>) -> bool {
+    poll_fn(|context| Poll::Ready(matches!(sender.poll_ready(context), Poll::Ready(Ok(()))))).await
+}
