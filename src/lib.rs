@@ -3,6 +3,8 @@
 pub mod config;
 pub mod credential;
 pub mod gate;
+pub mod edge;
+pub mod reload;
 pub mod keys;
 pub mod limits;
 pub mod observe;

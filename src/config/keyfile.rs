@@ -29,7 +29,7 @@ pub struct KeyFile {
 }
 
 /// One good `[[key]]`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeySpec {
     /// `[a-z0-9][a-z0-9._-]{0,62}`, unique in the file.
     pub id: String,
@@ -84,7 +84,7 @@ pub enum StoredHash {
 }
 
 /// One entry of `previous`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PreviousSecret {
     /// Of the older secret.
     pub hash: StoredHash,

@@ -1,6 +1,8 @@
 //! Readers of records: the log line, the buffers it goes through, the one writer. Nothing here decides.
 
 pub mod decision;
+pub mod events;
 pub mod line;
 pub mod log;
+pub mod operational;
 pub mod sink;

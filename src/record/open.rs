@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::keys::Key;
 use crate::limits::Reading;
 use crate::observe::log::Log;
-use crate::request::{ConnFacts, Facts};
+use crate::request::{Busy, ConnFacts, Facts};
 use crate::route::Route;
 use crate::snapshot::Settings;
 use crate::upstream::Upstream;
@@ -137,6 +137,7 @@ pub struct Open {
     /// `None` only while it is being dropped.
     record: Option<Box<Record>>,
     closer: Rc<Closer>,
+    _busy: Busy,
 }
 
 /// What closes records: a clock and the worker's log.
@@ -150,9 +151,11 @@ pub struct Closer {
 impl Open {
     /// Opens the record of a request that was just read.
     pub fn new(record: Box<Record>, closer: Rc<Closer>) -> Self {
+        let busy = record.conn.activity.begin();
         Self {
             record: Some(record),
             closer,
+            _busy: busy,
         }
     }
 

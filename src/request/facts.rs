@@ -1,6 +1,8 @@
 //! `Facts`: one request head, read once. Refuses what has no single reading.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
@@ -10,9 +12,38 @@ use crate::config::gateway::Insecure;
 use crate::vocab::clock::Now;
 use crate::vocab::denial::Denial;
 
+/// Requests of one connection that are not over yet. Each open record counts itself.
+#[derive(Debug, Default)]
+pub struct Activity(Cell<usize>);
+
+impl Activity {
+    /// How many.
+    pub fn requests(&self) -> usize {
+        self.0.get()
+    }
+
+    /// One more, until what this returns is dropped.
+    pub fn begin(self: &Rc<Self>) -> Busy {
+        self.0.set(self.0.get() + 1);
+        Busy(Rc::clone(self))
+    }
+}
+
+/// A request that is not over yet.
+#[derive(Debug)]
+pub struct Busy(Rc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get() - 1);
+    }
+}
+
 /// What is known of a connection, once.
 #[derive(Debug)]
 pub struct ConnFacts {
+    /// Its requests.
+    pub activity: Rc<Activity>,
     /// The other end of the socket.
     pub peer: SocketAddr,
     /// The peer's address as `X-Forwarded-For` says it.
@@ -39,6 +70,7 @@ impl ConnFacts {
         let forwarded_for = HeaderValue::try_from(peer.ip().to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         Self {
+            activity: Rc::default(),
             peer,
             forwarded_for,
             transport,

@@ -3,4 +3,4 @@
 pub mod facts;
 pub mod target;
 
-pub use facts::{ConnFacts, Facts, RequestId, Transport};
+pub use facts::{Activity, Busy, ConnFacts, Facts, RequestId, Transport};

@@ -1,0 +1,159 @@
+//! One connection: TLS if any, HTTP/1.1 or HTTP/2 by ALPN or preface, and its end.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::slots::Slot;
+use super::socket::{Progress, Socket, Stream};
+use super::tls::version_text;
+use super::worker::Worker;
+use crate::config::gateway::{Http, Insecure};
+use crate::gate::response_body::ResponseBody;
+use crate::gate::{self, Abandoned};
+use crate::request::{ConnFacts, Transport};
+use crate::timer::Watch;
+
+/// What a listener says of the connections it accepts.
+pub struct Accepted {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// Present on a listener with certificates.
+    pub tls: Option<TlsAcceptor>,
+    /// The listener's `insecure`.
+    pub insecure: Insecure,
+}
+
+/// Serves a connection to its end. Nothing that happens on it concerns any other.
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted, slot: Slot) {
+    let http = worker.snapshot().http.clone();
+    let Accepted { stream, peer, tls, insecure } = accepted;
+    let (stream, transport, protocol) = match tls {
+        None => (Stream::Plain(stream), Transport::Plain, Protocol::ByPreface),
+        Some(acceptor) => {
+            let Ok(Ok(stream)) = tokio::time::timeout(http.header_timeout, acceptor.accept(stream)).await else {
+                return;
+            };
+            let session = stream.get_ref().1;
+            let protocol = match session.alpn_protocol() {
+                Some(b"h2") => Protocol::Http2,
+                Some(_) => Protocol::Http1,
+                None => Protocol::ByPreface,
+            };
+            let transport = Transport::Tls(version_text(session.protocol_version()));
+            (Stream::Tls(Box::new(stream)), transport, protocol)
+        }
+    };
+    let conn = Rc::new(ConnFacts::new(peer, transport, insecure));
+    let timers = Rc::clone(&worker.tools().timers);
+    let progress = Rc::new(Progress::new(timers, Rc::clone(&conn.activity), protocol == Protocol::Http2));
+    let socket = Socket::new(stream, Rc::clone(&progress));
+    exchange(worker, conn, socket, progress, &http, protocol).await;
+    drop(slot);
+}
+
+/// What is known of the protocol before the first byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+    ByPreface,
+}
+
+async fn exchange(
+    worker: Rc<Worker>,
+    conn: Rc<ConnFacts>,
+    socket: Socket,
+    progress: Rc<Progress>,
+    http: &Http,
+    protocol: Protocol,
+) {
+    let service = service_fn({
+        let (worker, conn, progress) = (Rc::clone(&worker), Rc::clone(&conn), Rc::clone(&progress));
+        move |request: Request<Incoming>| {
+            progress.head_is_whole(request.version() == Version::HTTP_2);
+            answer(Rc::clone(&worker), Rc::clone(&conn), request)
+        }
+    });
+    let builder = builder(http, protocol);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut watch = Watch::new(Rc::clone(&worker.tools().timers));
+    let mut is_draining = false;
+    let ended = poll_fn(|context| {
+        if worker.is_draining() && !is_draining {
+            is_draining = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(result) = connection.as_mut().poll(context) {
+            return Poll::Ready(Some(result));
+        }
+        // Without a deadline it is still armed: a drain wakes every watch.
+        watch.arm_at(progress.deadline_ms(http).unwrap_or(u64::MAX));
+        watch.poll_expired(context).map(|()| None)
+    })
+    .await;
+    if let Some(Err(error)) = ended {
+        note_unreadable(&worker, &conn, &*error);
+    }
+}
+
+async fn answer(
+    worker: Rc<Worker>,
+    conn: Rc<ConnFacts>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Abandoned> {
+    let request_id = worker.next_request_id();
+    gate::handle(worker.tools(), || worker.snapshot(), &conn, request_id, request).await
+}
+
+/// A request whose head hyper refused: hyper has answered, and the line is ours to write.
+fn note_unreadable(worker: &Worker, conn: &ConnFacts, error: &(dyn std::error::Error + 'static)) {
+    if let Some(error) = error.downcast_ref::<hyper::Error>()
+        && error.is_parse()
+    {
+        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        let generation = worker.snapshot().settings.generation;
+        let closer = &worker.tools().closer;
+        closer.log.unreadable(conn, closer.clock.now().wall_us, status, generation);
+    }
+}
+
+fn builder(http: &Http, protocol: Protocol) -> auto::Builder<LocalExecutor> {
+    let mut builder = auto::Builder::new(LocalExecutor);
+    builder
+        .http1()
+        // Small heads and bodies are cheaper copied into one buffer than gathered.
+        .writev(false)
+        .max_headers(http.headers_max)
+        .max_buf_size(http.header_bytes_max as usize)
+        // Slow clients are found by the worker's timers.
+        .header_read_timeout(None);
+    builder.http2().max_concurrent_streams(http.h2_streams_max).max_header_list_size(http.header_bytes_max);
+    match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+        Protocol::ByPreface => builder,
+    }
+}
+
+/// Runs HTTP/2 streams on the worker that accepted them.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalExecutor;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

@@ -1,0 +1,8 @@
+//! From socket to request: listeners, TLS, and the connections of one worker.
+
+pub mod conn;
+pub mod listener;
+pub mod slots;
+pub mod socket;
+pub mod tls;
+pub mod worker;

@@ -1,0 +1,193 @@
+//! The bytes of one connection, and what they tell of it: whether it is idle, in the middle of a head, or blocked.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::gateway::Http;
+use crate::request::Activity;
+use crate::timer::Timers;
+
+/// Read and thrown away after our last byte, so that a client that is still sending gets to read the answer instead of a
+/// reset (RFC 9112 §9.6).
+const LINGER_BYTES: usize = 1 << 20;
+const LINGER_FOR: Duration = Duration::from_secs(2);
+
+/// A connection's stream.
+pub enum Stream {
+    /// In the clear.
+    Plain(TcpStream),
+    /// Over TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What a connection is waiting for, in milliseconds of the worker's timers.
+pub struct Progress {
+    timers: Rc<Timers>,
+    activity: Rc<Activity>,
+    head_since: Cell<Option<u64>>,
+    was_busy: Cell<bool>,
+    idle_since: Cell<u64>,
+    write_blocked_since: Cell<Option<u64>>,
+    lingering_since: Cell<Option<u64>>,
+    multiplexed: Cell<bool>,
+}
+
+impl Progress {
+    /// A connection that was just accepted. `multiplexed` if it is known to speak HTTP/2.
+    pub fn new(timers: Rc<Timers>, activity: Rc<Activity>, multiplexed: bool) -> Self {
+        let now = timers.now_ms();
+        Self {
+            timers,
+            activity,
+            head_since: Cell::new(Some(now)),
+            was_busy: Cell::new(false),
+            idle_since: Cell::new(now),
+            write_blocked_since: Cell::new(None),
+            lingering_since: Cell::new(None),
+            multiplexed: Cell::new(multiplexed),
+        }
+    }
+
+    /// A request head is whole.
+    pub fn head_is_whole(&self, multiplexed: bool) {
+        self.head_since.set(None);
+        self.idle_since.set(self.timers.now_ms());
+        self.multiplexed.set(multiplexed);
+    }
+
+    /// When the connection has kept us waiting for too long; `None` while it is for us to move.
+    pub fn deadline_ms(&self, http: &Http) -> Option<u64> {
+        let after = |since: u64, limit: Duration| since.saturating_add(limit.as_millis() as u64);
+        let blocked = self.write_blocked_since.get().map(|since| after(since, http.body_idle_timeout));
+        let lingering = self.lingering_since.get().map(|since| after(since, LINGER_FOR));
+        if let Some(deadline) = lingering.or(blocked) {
+            return Some(deadline);
+        }
+        if self.activity.requests() > 0 {
+            self.was_busy.set(true);
+            return None;
+        }
+        if self.was_busy.take() {
+            self.idle_since.set(self.timers.now_ms());
+        }
+        match self.head_since.get().filter(|_| !self.multiplexed.get()) {
+            Some(since) => Some(after(since, http.header_timeout)),
+            None => Some(after(self.idle_since.get(), http.idle_timeout)),
+        }
+    }
+
+    fn has_read(&self) {
+        if self.activity.requests() == 0 && self.head_since.get().is_none() {
+            self.head_since.set(Some(self.timers.now_ms()));
+        }
+    }
+
+    fn has_written<T>(&self, written: &Poll<T>) {
+        match written {
+            Poll::Ready(_) => self.write_blocked_since.set(None),
+            Poll::Pending if self.write_blocked_since.get().is_none() => {
+                self.write_blocked_since.set(Some(self.timers.now_ms()));
+            }
+            Poll::Pending => {}
+        }
+    }
+}
+
+/// A stream that keeps its [`Progress`] true.
+pub struct Socket {
+    stream: Stream,
+    progress: Rc<Progress>,
+    lingered: usize,
+}
+
+impl Socket {
+    /// Wraps a stream.
+    pub const fn new(stream: Stream, progress: Rc<Progress>) -> Self {
+        Self { stream, progress, lingered: 0 }
+    }
+
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 4096];
+        while self.lingered < LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.lingered += buffer.filled().len(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.progress.has_read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.progress.has_written(&written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.progress.has_written(&flushed);
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.progress.lingering_since.get().is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.progress.lingering_since.set(Some(self.progress.timers.now_ms()));
+        }
+        self.poll_linger(context)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A worker: one thread, one runtime, its own sockets, pools, timers and log buffer. What workers share is a snapshot to
+//! read, atomics in the limits, and the log's writer.
+
+use std::cell::Cell;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::conn::{Accepted, serve};
+use super::slots::Slots;
+use crate::config::gateway::Insecure;
+use crate::gate::Tools;
+use crate::observe::log::Log;
+use crate::observe::sink::Sink;
+use crate::record::Closer;
+use crate::request::RequestId;
+use crate::snapshot::Snapshot;
+use crate::timer::{TICK, Timers};
+use crate::upstream::pool::Pools;
+use crate::vocab::clock::Clock;
+
+/// What all workers share.
+pub struct Shared {
+    /// What requests consult.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// How many connections are open.
+    pub slots: Arc<Slots>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    Running,
+    /// Accepting nothing more, finishing what runs.
+    Draining,
+    /// Over, finished or not.
+    Stopped,
+}
+
+/// A listener as one worker has it.
+pub struct Bound {
+    /// The worker's own socket.
+    pub socket: TcpListener,
+    /// Its place in the configuration.
+    pub index: usize,
+    /// `listener.insecure`
+    pub insecure: Insecure,
+}
+
+/// One worker.
+pub struct Worker {
+    shared: Arc<Shared>,
+    tools: Tools,
+    draining: Cell<bool>,
+    connections: Cell<usize>,
+    random: Cell<u128>,
+}
+
+impl Worker {
+    /// What it lends to every exchange.
+    pub const fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// What requests consult now. Not to be held across an await.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.shared.snapshot.load()
+    }
+
+    /// True once no new request should come on a connection.
+    pub const fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Unique among all workers and restarts for any practical purpose (PCG-like, seeded by the system; no secret).
+    pub fn next_request_id(&self) -> RequestId {
+        let state = self.random.get().wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(0x5851_f42d_4c95_7f2d_1405_7b7e_f767_814f);
+        self.random.set(state);
+        let mixed = (state ^ state >> 67).wrapping_mul(0xda94_2042_e4dd_58b5_8b3b_1c7f_2d3a_9c4d);
+        RequestId::new(mixed ^ mixed >> 61)
+    }
+}
+
+/// Runs a worker on this thread until it is stopped, or has drained.
+///
+/// # Errors
+/// The runtime cannot be made, or a socket not be registered with it.
+pub fn run(
+    shared: Arc<Shared>,
+    bound: Vec<Bound>,
+    sink: Sink,
+    seed: u128,
+    mut phase: watch::Receiver<Phase>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    let on_full = shared.snapshot.load().settings.on_full;
+    let timers = Rc::new(Timers::default());
+    let tools = Tools {
+        closer: Rc::new(Closer { clock: shared.clock.clone(), log: Log::new(sink, on_full) }),
+        pools: Rc::new(Pools::new(Rc::clone(&timers))),
+        timers,
+    };
+    let worker = Rc::new(Worker {
+        shared,
+        tools,
+        draining: Cell::new(false),
+        connections: Cell::new(0),
+        random: Cell::new(seed | 1),
+    });
+    tasks.block_on(&runtime, async {
+        tick(&worker);
+        let ticking = tokio::task::spawn_local(keep_ticking(Rc::clone(&worker)));
+        for listener in bound {
+            let socket = tokio::net::TcpListener::from_std(listener.socket)?;
+            let accepting = accept(Rc::clone(&worker), socket, listener.index, listener.insecure, phase.clone());
+            tokio::task::spawn_local(accepting);
+        }
+        // An error means that the process's own end is gone: the same as being stopped.
+        let _ = phase.wait_for(|p| *p >= Phase::Draining).await;
+        worker.draining.set(true);
+        worker.tools.timers.wake_all();
+        tokio::select! {
+            _ = phase.wait_for(|p| *p >= Phase::Stopped) => {}
+            () = drained(&worker) => {}
+        }
+        ticking.abort();
+        Ok(())
+    })
+    // Dropping the tasks ends what is left of the connections; their records close and the log is handed over.
+}
+
+async fn drained(worker: &Worker) {
+    while worker.connections.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Accepts until the drain. An error never ends a listener: it backs off, since most (EMFILE, ENFILE, ENOBUFS) pass.
+async fn accept(
+    worker: Rc<Worker>,
+    socket: tokio::net::TcpListener,
+    index: usize,
+    insecure: Insecure,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut pause = Duration::from_millis(5);
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = phase.wait_for(|p| *p >= Phase::Draining) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = Duration::from_millis(5);
+                let tls = worker.snapshot().tls.get(index).cloned().flatten().map(TlsAcceptor::from);
+                begin(&worker, Accepted { stream, peer, tls, insecure });
+            }
+            Err(error) => {
+                tracing::warn!(event = "accept_failed", error = %error, pause_ms = pause.as_millis() as u64);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn begin(worker: &Rc<Worker>, accepted: Accepted) {
+    let Some(slot) = worker.shared.slots.take(accepted.peer.ip(), &worker.snapshot().http) else { return };
+    // It only speeds things up; a socket that is gone already fails at its first read.
+    let _ = accepted.stream.set_nodelay(true);
+    let open = OpenConnection::new(Rc::clone(worker));
+    tokio::task::spawn_local(async move {
+        let worker = Rc::clone(&open.0);
+        serve(worker, accepted, slot).await;
+        drop(open);
+    });
+}
+
+/// Counts a connection of the worker while it lasts, however it ends.
+struct OpenConnection(Rc<Worker>);
+
+impl OpenConnection {
+    fn new(worker: Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        Self(worker)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
+async fn keep_ticking(worker: Rc<Worker>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        tick(&worker);
+    }
+}
+
+fn tick(worker: &Worker) {
+    let tools = &worker.tools;
+    tools.timers.tick(worker.shared.clock.mono() / 1_000_000);
+    tools.pools.sweep();
+    tools.closer.log.set_on_full(worker.snapshot().settings.on_full);
+    tools.closer.log.flush();
+}

@@ -1,0 +1,136 @@
+//! Lines that are not about a request: the life of the process and of its configuration.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use super::line::{Line, TimeText};
+use super::sink::Sink;
+use crate::config::gateway::OnFull;
+use crate::vocab::clock::Clock;
+
+/// Ids listed in one line; a key file of a million new keys is told of by its number.
+const IDS_MAX: usize = 1_000;
+
+/// Writes such lines. Clones share the writer.
+#[derive(Clone)]
+pub struct Events {
+    sink: Sink,
+    clock: Clock,
+    times: Arc<Mutex<TimeText>>,
+}
+
+/// What a reload did to the keys, as ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyChanges {
+    /// New ids.
+    pub added: Vec<String>,
+    /// Ids whose entry differs.
+    pub changed: Vec<String>,
+    /// Ids that were not revoked before.
+    pub revoked: Vec<String>,
+    /// Ids that are gone.
+    pub removed: Vec<String>,
+}
+
+/// A listener as it is told of.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Over TLS.
+    pub tls: bool,
+}
+
+impl std::fmt::Display for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.address)
+    }
+}
+
+impl Events {
+    /// Lines with `clock`'s time, through `sink`.
+    pub fn new(sink: Sink, clock: Clock) -> Self {
+        Self { sink, clock, times: Arc::default() }
+    }
+
+    /// The process has read its configuration.
+    pub fn start(&self, version: &str, config: &str) {
+        self.line("info", "start", |line| {
+            line.word("version", version).text("config", config.as_bytes()).number("pid", std::process::id().into());
+        });
+    }
+
+    /// Every listener is bound and every worker runs.
+    pub fn ready(&self, listening: &[Listening], workers: usize, keys: usize, generation: u64) {
+        let urls: Vec<String> = listening.iter().map(Listening::to_string).collect();
+        self.line("info", "ready", |line| {
+            line.list("listeners", urls.iter().map(String::as_str))
+                .number("workers", workers as u64)
+                .number("keys", keys as u64)
+                .number("generation", generation);
+        });
+    }
+
+    /// Nothing new is accepted; what runs may finish.
+    pub fn drain(&self, grace_ms: u64) {
+        self.line("info", "drain", |line| {
+            line.number("grace_ms", grace_ms);
+        });
+    }
+
+    /// The last line. `cut_off` if the grace was over before the last request was.
+    pub fn stop(&self, cut_off: bool) {
+        self.line("info", "stop", |line| {
+            line.word("result", if cut_off { "cut_off" } else { "clean" });
+        });
+    }
+
+    /// A change that was applied, or files that were read again and had none.
+    pub fn reloaded(&self, changed: bool, generation: u64, keys: &KeyChanges, problems: &[String]) {
+        let level = if problems.is_empty() { "info" } else { "warn" };
+        self.line(level, "reload", |line| {
+            line.word("result", if changed { "applied" } else { "unchanged" }).number("generation", generation);
+            for (name, ids) in [
+                ("keys.added", &keys.added),
+                ("keys.changed", &keys.changed),
+                ("keys.revoked", &keys.revoked),
+                ("keys.removed", &keys.removed),
+            ] {
+                if !ids.is_empty() {
+                    line.list(name, ids.iter().take(IDS_MAX).map(String::as_str));
+                }
+                if ids.len() > IDS_MAX {
+                    line.number(&format!("{name}.count"), ids.len() as u64);
+                }
+            }
+            problem_list(line, problems);
+        });
+    }
+
+    /// A file that cannot be used: its last good version goes on serving.
+    pub fn reload_rejected(&self, generation: u64, problems: &[String]) {
+        self.line("error", "reload", |line| {
+            line.word("result", "rejected").number("generation", generation);
+            problem_list(line, problems);
+        });
+    }
+
+    /// Anything else.
+    pub(super) fn line(&self, level: &str, event: &str, write: impl FnOnce(&mut Line<'_>)) {
+        let mut bytes = Vec::with_capacity(256);
+        {
+            let mut times = self.times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut line = Line::open(&mut bytes, &mut times, self.clock.now().wall_us, level, event);
+            write(&mut line);
+            line.close();
+        }
+        self.sink.write(bytes, 1, OnFull::Wait);
+    }
+}
+
+fn problem_list(line: &mut Line<'_>, problems: &[String]) {
+    if !problems.is_empty() {
+        line.list("problems", problems.iter().map(String::as_str));
+    }
+}

@@ -1,0 +1,6 @@
+//! Files that change while traffic flows: noticed by `watch`, read by `sources`, put to use by `apply`.
+
+pub mod apply;
+pub mod diff;
+pub mod sources;
+pub mod watch;

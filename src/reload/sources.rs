@@ -1,0 +1,200 @@
+//! The last good version of every file, and how each is read again on its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
+use crate::config::diagnostics::Report;
+use crate::config::gateway::{Gateway, Located};
+use crate::config::keyfile::{self, KeyFile};
+use crate::config::load::{Loaded, load_certificates, load_gateway, load_keys, resolve_secret};
+use crate::config::source::SourceFile;
+use crate::vocab::digest::{Digest, Pepper};
+
+/// Where the configuration comes from.
+#[derive(Clone)]
+pub struct Origin {
+    /// `keyward.toml`; `None` for a sidecar that was started with flags only.
+    pub file: Option<PathBuf>,
+    /// `--keys`, over `keys.file`.
+    pub keys_override: Option<PathBuf>,
+}
+
+/// The last good version of everything.
+pub struct Sources {
+    origin: Origin,
+    /// `keyward.toml`, understood.
+    pub gateway: Gateway,
+    gateway_text: Arc<SourceFile>,
+    /// `keys.toml`, understood.
+    pub keys: KeyFile,
+    keys_digest: Digest,
+    keys_path: PathBuf,
+    /// `keys.pepper`
+    pub pepper: Option<Pepper>,
+    pepper_digest: Option<Digest>,
+    /// Per listener.
+    pub certificates: Vec<Vec<Arc<CertifiedKey>>>,
+}
+
+/// What reading everything again came to.
+#[derive(Default)]
+pub struct Refreshed {
+    /// `keyward.toml` differs.
+    pub gateway: bool,
+    /// `keys.toml` differs; its version before.
+    pub keys_before: Option<KeyFile>,
+    /// The pepper differs.
+    pub pepper: bool,
+    /// A certificate differs.
+    pub certificates: bool,
+    /// Warnings, among them quarantined entries, of files that were taken.
+    pub warnings: Report,
+    /// Files that were not taken.
+    pub rejected: Vec<Report>,
+}
+
+impl Refreshed {
+    /// Anything to apply?
+    pub const fn is_change(&self) -> bool {
+        self.gateway || self.keys_before.is_some() || self.pepper || self.certificates
+    }
+}
+
+impl Sources {
+    /// Reads everything for the first time. Gives back what it warns of beside it.
+    ///
+    /// # Errors
+    /// Every problem of every file; a quarantined entry is none.
+    pub fn load(origin: Origin, sidecar: Option<Loaded<Gateway>>) -> Result<(Self, Report), Report> {
+        let Loaded { value: gateway, source, mut warnings } = match (&origin.file, sidecar) {
+            (Some(path), _) => load_gateway(path)?,
+            (None, Some(sidecar)) => sidecar,
+            (None, None) => return Err(Report::default()),
+        };
+        let mut problems = Report::default();
+        let keys_file = keys_file(&origin, &gateway);
+        let keys = take(&mut problems, load_keys(&keys_file, &source));
+        let pepper = take(&mut problems, pepper(&gateway, &source)).flatten();
+        let certificates: Vec<_> = gateway
+            .listeners
+            .iter()
+            .filter_map(|listener| take(&mut problems, load_certificates(&listener.tls, &source)))
+            .collect();
+        let Some(keys) = keys.filter(|_| !problems.has_errors()) else {
+            problems.extend(warnings);
+            return Err(problems);
+        };
+        warnings.extend(keys.warnings);
+        warnings.extend(keyfile::cross_check(&gateway, &keys.value, &keys.source));
+        let (pepper, pepper_digest) = pepper.unzip();
+        let sources = Self {
+            origin,
+            gateway,
+            gateway_text: source,
+            keys_digest: Digest::sha256(keys.source.text().as_bytes()),
+            keys: keys.value,
+            keys_path: keys_file.value,
+            pepper,
+            pepper_digest,
+            certificates,
+        };
+        Ok((sources, warnings))
+    }
+
+    /// Reads everything again. Each file stands or falls on its own, so that a mistake in one never holds up another.
+    pub fn refresh(&mut self) -> Refreshed {
+        let mut refreshed = Refreshed::default();
+        self.refresh_gateway(&mut refreshed);
+        match pepper(&self.gateway, &self.gateway_text) {
+            Ok(found) => {
+                let (pepper, digest) = found.unzip();
+                refreshed.pepper = digest != self.pepper_digest;
+                (self.pepper, self.pepper_digest) = (pepper, digest);
+            }
+            Err(report) => refreshed.rejected.push(report),
+        }
+        self.refresh_certificates(&mut refreshed);
+        self.refresh_keys(&mut refreshed);
+        refreshed
+    }
+
+    fn refresh_gateway(&mut self, refreshed: &mut Refreshed) {
+        let Some(path) = &self.origin.file else { return };
+        match load_gateway(path) {
+            Ok(loaded) => {
+                refreshed.gateway = loaded.value != self.gateway;
+                self.gateway = loaded.value;
+                self.gateway_text = loaded.source;
+                refreshed.warnings.extend(loaded.warnings);
+            }
+            Err(report) => refreshed.rejected.push(report),
+        }
+    }
+
+    fn refresh_keys(&mut self, refreshed: &mut Refreshed) {
+        let file = keys_file(&self.origin, &self.gateway);
+        match load_keys(&file, &self.gateway_text) {
+            Ok(loaded) => {
+                let digest = Digest::sha256(loaded.source.text().as_bytes());
+                refreshed.warnings.extend(loaded.warnings);
+                refreshed.warnings.extend(keyfile::cross_check(&self.gateway, &loaded.value, &loaded.source));
+                if digest != self.keys_digest || file.value != self.keys_path {
+                    self.keys_digest = digest;
+                    self.keys_path = file.value;
+                    refreshed.keys_before = Some(std::mem::replace(&mut self.keys, loaded.value));
+                }
+            }
+            Err(report) => refreshed.rejected.push(report),
+        }
+    }
+
+    fn refresh_certificates(&mut self, refreshed: &mut Refreshed) {
+        self.certificates.resize_with(self.gateway.listeners.len(), Vec::new);
+        for (listener, kept) in self.gateway.listeners.iter().zip(&mut self.certificates) {
+            match load_certificates(&listener.tls, &self.gateway_text) {
+                Ok(found) => {
+                    // The key must match the certificate, so that an unchanged chain means an unchanged key.
+                    let same = found.len() == kept.len() && found.iter().zip(&*kept).all(|(a, b)| a.cert == b.cert);
+                    if !same {
+                        refreshed.certificates = true;
+                        *kept = found;
+                    }
+                }
+                Err(report) => refreshed.rejected.push(report),
+            }
+        }
+    }
+
+    /// Every file whose change matters.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.origin.file.iter().cloned().collect();
+        files.push(keys_file(&self.origin, &self.gateway).value);
+        for paths in self.gateway.listeners.iter().flat_map(|l| &l.tls) {
+            files.extend([paths.cert.value.clone(), paths.key.value.clone()]);
+        }
+        if let Some(Located { value: crate::config::gateway::SecretRef::File(path), .. }) = &self.gateway.keys.pepper {
+            files.push(path.clone());
+        }
+        files
+    }
+}
+
+fn keys_file(origin: &Origin, gateway: &Gateway) -> Located<PathBuf> {
+    let mut file = gateway.keys.file.clone();
+    if let Some(path) = &origin.keys_override {
+        file.value.clone_from(path);
+    }
+    file
+}
+
+fn pepper(gateway: &Gateway, source: &Arc<SourceFile>) -> Result<Option<(Pepper, Digest)>, Report> {
+    let Some(reference) = &gateway.keys.pepper else { return Ok(None) };
+    let secret = resolve_secret(reference, source)?;
+    Ok(Some((Pepper::new(&secret), Digest::sha256(secret.expose()))))
+}
+
+fn take<T>(problems: &mut Report, result: Result<T, Report>) -> Option<T> {
+    result.map_err(|report| problems.extend(report)).ok()
+}

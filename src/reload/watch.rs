@@ -1,0 +1,227 @@
+//! Notices that a file changed: by events of the file system, by a look every second for file systems that send none,
+//! and when told to.
+//!
+//! Directories are watched, not files: editors replace a file by renaming another over it, and Kubernetes swaps a
+//! symlink two directories away.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+/// Waited after the last event before files are read.
+const QUIET: Duration = Duration::from_millis(10);
+/// Waited at most for a writer that has not closed its file yet.
+const SETTLE_MAX: Duration = Duration::from_millis(150);
+/// How often files are looked at without being told.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why files are to be read again, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A file changed, or somebody asked.
+    Reload,
+    /// Nothing happened for a while: time for housekeeping.
+    Idle,
+    /// The process is ending.
+    Stop,
+}
+
+/// Told from outside.
+#[derive(Clone, Debug)]
+pub struct Bell(Sender<Message>);
+
+enum Message {
+    File(Event),
+    Ring,
+    Stop,
+}
+
+impl Bell {
+    /// Read everything again (SIGHUP).
+    pub fn ring(&self) {
+        let _ = self.0.send(Message::Ring);
+    }
+
+    /// End the watch.
+    pub fn stop(&self) {
+        let _ = self.0.send(Message::Stop);
+    }
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message")
+    }
+}
+
+/// Watches a set of files that may change with every reload.
+pub struct Watch {
+    inbox: Receiver<Message>,
+    // None where the system has no watches left: the look every second still finds every change.
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+    hops: HashSet<PathBuf>,
+    files: Vec<PathBuf>,
+    seen: Vec<Option<Stamp>>,
+}
+
+/// What a look compares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    real: PathBuf,
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl Watch {
+    /// Starts watching `files`.
+    pub fn start(files: Vec<PathBuf>) -> (Self, Bell) {
+        let (bell, inbox) = channel();
+        let sender = bell.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // An error is an overflow of the event queue: something changed.
+            let _ = sender.send(event.map_or(Message::Ring, Message::File));
+        });
+        let watcher = watcher
+            .inspect_err(|error| tracing::warn!(event = "watch_failed", error = %error))
+            .ok();
+        let mut watch = Self {
+            inbox,
+            watcher,
+            folders: BTreeSet::new(),
+            hops: HashSet::new(),
+            files: Vec::new(),
+            seen: Vec::new(),
+        };
+        watch.follow(files);
+        (watch, Bell(bell))
+    }
+
+    /// Watches these files from now on, through every symlink on the way to them.
+    pub fn follow(&mut self, files: Vec<PathBuf>) {
+        self.hops = files.iter().flat_map(|file| hops(file)).collect();
+        let folders: BTreeSet<PathBuf> = self.hops.iter().filter_map(|hop| hop.parent().map(Path::to_path_buf)).collect();
+        if let Some(watcher) = &mut self.watcher {
+            for gone in self.folders.difference(&folders) {
+                // It may be gone from the disk as well.
+                let _ = watcher.unwatch(gone);
+            }
+            for folder in &folders {
+                // Watched again even if it was before: it may have been removed and made anew.
+                if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                    tracing::debug!(event = "watch_failed", error = %error);
+                }
+            }
+        }
+        self.folders = folders;
+        if files != self.files {
+            self.seen = files.iter().map(|file| stamp(file)).collect();
+            self.files = files;
+        }
+    }
+
+    /// Waits for something to do.
+    pub fn wait(&mut self) -> Wake {
+        let look_at = Instant::now() + LOOK_EVERY;
+        loop {
+            let left = look_at.saturating_duration_since(Instant::now());
+            let wake = match self.inbox.recv_timeout(left) {
+                Ok(Message::File(event)) if !self.concerns(&event) && !left.is_zero() => continue,
+                Ok(Message::File(event)) if self.concerns(&event) => self.settle(&event),
+                Ok(Message::Ring) => Wake::Reload,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => Wake::Stop,
+                Ok(Message::File(_)) | Err(RecvTimeoutError::Timeout) => Wake::Idle,
+            };
+            // Looked at before the files are read: what changes while they are is found by the next look.
+            let changed = self.look();
+            return if wake == Wake::Idle && changed { Wake::Reload } else { wake };
+        }
+    }
+
+    /// Waits until writers are done: at most [`SETTLE_MAX`], so that one who never closes does not hold up the others.
+    fn settle(&self, first: &Event) -> Wake {
+        let deadline = Instant::now() + SETTLE_MAX;
+        let mut writing = HashSet::new();
+        note_writers(&mut writing, first);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let pause = if writing.is_empty() { QUIET.min(left) } else { left };
+            match self.inbox.recv_timeout(pause) {
+                Ok(Message::File(event)) => {
+                    if self.concerns(&event) {
+                        note_writers(&mut writing, &event);
+                    }
+                }
+                Ok(Message::Ring) | Err(RecvTimeoutError::Timeout) => return Wake::Reload,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
+            }
+            if left.is_zero() {
+                return Wake::Reload;
+            }
+        }
+    }
+
+    /// Reading a file is an event, too, and the log may be written in the same folder.
+    fn concerns(&self, event: &Event) -> bool {
+        let is_change = match event.kind {
+            EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+        };
+        is_change && event.paths.iter().any(|path| self.hops.contains(path))
+    }
+
+    /// Whether a file is another than at the last look.
+    fn look(&mut self) -> bool {
+        let now = self.files.iter().map(|file| stamp(file)).collect();
+        std::mem::replace(&mut self.seen, now) != self.seen
+    }
+}
+
+fn note_writers(writing: &mut HashSet<PathBuf>, event: &Event) {
+    match event.kind {
+        EventKind::Modify(ModifyKind::Data(_)) => writing.extend(event.paths.iter().cloned()),
+        _ => {
+            for path in &event.paths {
+                writing.remove(path);
+            }
+        }
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let real = file.canonicalize().ok()?;
+    let metadata = real.metadata().ok()?;
+    Some(Stamp { real, modified: metadata.modified().ok(), length: metadata.len() })
+}
+
+/// Every path whose change can change what `file` is: the file itself, and each symlink on the way to it.
+fn hops(file: &Path) -> Vec<PathBuf> {
+    const LINKS_MAX: usize = 40;
+    let mut found = Vec::new();
+    let mut todo = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    'links: for _ in 0..LINKS_MAX {
+        let mut walked = PathBuf::new();
+        for (at, part) in todo.components().enumerate() {
+            if part == Component::ParentDir {
+                walked.pop();
+                continue;
+            }
+            walked.push(part);
+            if let Ok(target) = walked.read_link() {
+                let rest = todo.components().skip(at + 1);
+                let from = walked.parent().unwrap_or(Path::new("/"));
+                let next: PathBuf = from.join(target).components().chain(rest).collect();
+                found.push(walked);
+                todo = next;
+                continue 'links;
+            }
+        }
+        found.push(walked);
+        return found;
+    }
+    found
+}
