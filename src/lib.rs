@@ -1,4 +1,5 @@
 //! Keyward: an API-key gateway.
 
 pub mod config;
+pub mod keys;
 pub mod vocab;
