@@ -1,4 +1,5 @@
 //! Text to meaning: `keyward.toml` and `keys.toml`, every problem at once and each with its place. Pure but for [`load`].
 
+pub mod edit;
 pub mod gateway;
 pub mod keyfile;
