@@ -1,0 +1,5 @@
+//! One module per command. A command gets its streams and its clock from outside and gives its exit code back.
+
+pub mod console;
+pub mod key;
+pub mod version;
