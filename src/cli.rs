@@ -258,3 +258,69 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
         _ => Err("a pair is NAME=VALUE"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, i32> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.exit_code())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_files_may_stand_anywhere() {
+        for line in [
+            "keyward -c a.toml --keys k.toml key list",
+            "keyward key -c a.toml --keys k.toml list",
+            "keyward key list --config a.toml --keys=k.toml",
+            "keyward -c a.toml run --keys k.toml",
+            "keyward check --keys k.toml -c a.toml --json",
+        ] {
+            let files = parse(line).ok().map(|cli| cli.files).unwrap_or_default();
+            assert_eq!(files.config, Some("a.toml".into()), "{line}");
+            assert_eq!(files.keys, Some("k.toml".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn run_takes_a_sidecar_from_flags() {
+        let Ok(Command::Run(run)) =
+            parse("keyward run --upstream http://x --listen 127.0.0.1:1").map(|cli| cli.command)
+        else {
+            panic!("it is good usage")
+        };
+        assert_eq!(run.upstream.as_deref(), Some("http://x"));
+        assert_eq!(run.listen.as_deref(), Some("127.0.0.1:1"));
+    }
+
+    #[test]
+    fn wrong_usage_is_2_and_help_is_0() {
+        for line in [
+            "keyward",
+            "keyward key",
+            "keyward frobnicate",
+            "keyward key new",
+            "keyward key new a b",
+            "keyward key revoke",
+            "keyward key list x",
+            "keyward key list --upstream http://x",
+            "keyward run --json",
+        ] {
+            assert_eq!(parse(line).err(), Some(2), "{line}");
+        }
+        for line in [
+            "keyward --help",
+            "keyward key new --help",
+            "keyward --version",
+        ] {
+            assert_eq!(parse(line).err(), Some(0), "{line}");
+        }
+    }
+}

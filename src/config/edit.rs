@@ -129,6 +129,10 @@ fn lock(target: &Path) -> Result<File, EditError> {
         .mode(MODE_NEW)
         .open(&path)
         .map_err(failed("open", &path))?;
+    // Root, editing another user's file once, must not lock that user out for ever. Others may not do this, nor need to.
+    if let Ok(of) = fs::metadata(target).or_else(|_| fs::metadata(folder(target))) {
+        let _ = fchown(&file, Some(of.uid()), Some(of.gid()));
+    }
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => {}

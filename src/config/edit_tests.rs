@@ -75,6 +75,21 @@ fn comments_order_formatting_and_mode_are_kept() -> Outcome {
 }
 
 #[test]
+fn root_leaves_another_users_folder_usable() -> Outcome {
+    let (folder, path) = folder_with("");
+    let lock = folder.path().join(".keys.toml.lock");
+    if std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).is_err() {
+        return Ok(()); // Only root can set this scene.
+    }
+    edit(&path, add("a"))?;
+    for path in [path, lock] {
+        let metadata = fs::metadata(&path).expect("there");
+        assert_eq!((metadata.uid(), metadata.gid()), (12_345, 54_321));
+    }
+    Ok(())
+}
+
+#[test]
 fn windows_line_ends_and_a_byte_order_mark_survive() -> Outcome {
     let (_folder, path) = folder_with("\u{feff}# top\r\n[[key]]\r\nid = \"a\"\r\n");
     edit(&path, add("b"))?;

@@ -2,6 +2,7 @@
 
 mod change;
 mod make;
+mod model;
 mod show;
 
 use std::io::Write;
