@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Read, Write};
 
+use crate::config::diagnostics::Report;
 use crate::config::edit::EditError;
 
 /// 0: done.
@@ -23,6 +24,8 @@ pub struct Console<'a> {
     pub err: &'a mut dyn Write,
     /// Whether answers may be coloured: stdout is a terminal and `NO_COLOR` is not set.
     pub colour: bool,
+    /// The same of what is meant for people.
+    pub colour_err: bool,
     /// Whether a person reads stderr: it is a terminal.
     pub attended: bool,
 }
@@ -36,6 +39,8 @@ pub enum Failure {
     Usage(String),
     /// A file could not be changed.
     Edit(EditError),
+    /// A file has mistakes.
+    Report(Report),
     /// Something else underneath failed while doing what the text says.
     Cause(String, Box<dyn Error + Send + Sync>),
     /// stdout does not take the answer.
@@ -55,6 +60,7 @@ pub fn on_stdio(command: impl FnOnce(&mut Console<'_>) -> u8) -> u8 {
         out: &mut out,
         err: &mut err,
         colour,
+        colour_err: attended && !no_colour,
         attended,
     })
 }
@@ -77,6 +83,10 @@ impl Console<'_> {
             Ok(()) => OK,
             // The reader has what it wanted, as in `keyward key list | head -1`.
             Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => OK,
+            Err(Failure::Report(report)) => {
+                let _ = write!(self.err, "{}", report.render(self.colour_err));
+                NO
+            }
             Err(failure) => {
                 self.tell(format_args!("error: {failure}"));
                 failure.code()
@@ -88,7 +98,7 @@ impl Console<'_> {
 impl Failure {
     const fn code(&self) -> u8 {
         match self {
-            Self::No(_) | Self::Edit(_) | Self::Cause(..) | Self::Output(_) => NO,
+            Self::No(_) | Self::Edit(_) | Self::Report(_) | Self::Cause(..) | Self::Output(_) => NO,
             Self::Usage(_) => USAGE,
         }
     }
@@ -103,7 +113,16 @@ impl Failure {
 
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
-        Self::Edit(error)
+        match error {
+            EditError::Invalid(report) => Self::Report(report),
+            error @ (EditError::Io { .. } | EditError::Busy { .. }) => Self::Edit(error),
+        }
+    }
+}
+
+impl From<Report> for Failure {
+    fn from(report: Report) -> Self {
+        Self::Report(report)
     }
 }
 
@@ -121,6 +140,7 @@ impl Display for Failure {
         match self {
             Self::No(text) | Self::Usage(text) => f.write_str(text),
             Self::Edit(error) => chain(f, error),
+            Self::Report(report) => write!(f, "{report:?}"),
             Self::Cause(doing, error) => {
                 write!(f, "{doing}: ")?;
                 chain(f, error.as_ref())

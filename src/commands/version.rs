@@ -50,6 +50,7 @@ mod tests {
             out: &mut out,
             err: &mut std::io::sink(),
             colour: false,
+            colour_err: false,
             attended: false,
         };
         assert_eq!(run(&VersionArgs { json }, &mut console), 0);

@@ -10,11 +10,15 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use toml_edit::DocumentMut;
+
+use super::diagnostics::{Diagnostic, Report, SYNTAX, Severity};
+use super::source::SourceFile;
 
 /// How long a writer waits for another one.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -44,18 +48,9 @@ pub enum EditError {
         /// The file to edit.
         path: PathBuf,
     },
-    /// It is not TOML. The text is not shown: it may hold a hash.
-    #[error("failed to read {}:{line}:{column}: {message}", path.display())]
-    Syntax {
-        /// The file to edit.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// From 1, in characters.
-        column: usize,
-        /// What the parser says.
-        message: String,
-    },
+    /// It is not TOML.
+    #[error("failed to read {0:?}")]
+    Invalid(Report),
 }
 
 /// Changes the file at `path`, or the one that a symbolic link there points to. A file that does not exist is made when
@@ -88,17 +83,15 @@ pub fn edit<T, E: From<EditError>>(
 /// The text as an editable tree.
 pub fn parse(path: &Path, text: &str) -> Result<DocumentMut, EditError> {
     text.parse().map_err(|error: toml_edit::TomlError| {
-        let before = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        EditError::Syntax {
-            path: path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+        EditError::Invalid(Report::from_one(Diagnostic {
+            severity: Severity::Error,
+            code: SYNTAX,
+            file: Arc::new(SourceFile::new(path, text)),
+            span: error.span(),
+            // Only the message: it is made of fixed words, while the whole error shows the line as it is.
             message: error.message().lines().collect::<Vec<_>>().join(", "),
-        }
+            hint: None,
+        }))
     })
 }
 

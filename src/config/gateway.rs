@@ -1,5 +1,15 @@
 //! `keyward.toml`, understood: every default filled in, every value in its own type, every reference resolved.
 
+mod keys;
+mod limits;
+mod log;
+mod parse;
+mod route;
+mod server;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -8,6 +18,9 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+pub(super) use self::limits::rates;
+pub use self::parse::parse;
+pub(crate) use self::parse::read;
 use crate::vocab::units::Rate;
 
 /// A value and the byte range of the file that it was read from, so that a problem found later still has its place.

@@ -1,9 +1,18 @@
 //! `keys.toml`, understood: the entries that are good, and those quarantined with the reason why.
 
+mod cross;
+mod entry;
+mod parse;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use jiff::Timestamp;
 
+pub use self::cross::cross_check;
+pub use self::parse::parse;
 use crate::vocab::digest::Digest;
 use crate::vocab::units::Rate;
 
@@ -14,6 +23,9 @@ pub struct KeyFile {
     pub keys: Vec<KeySpec>,
     /// Entries invalid on their own: refused, loudly, while the others serve.
     pub quarantined: Vec<Quarantined>,
+    /// Where each of [`KeyFile::keys`] stands: what [`cross_check`] points at. May be shorter, or empty, where a key
+    /// was not read from a file.
+    pub places: Vec<Range<usize>>,
 }
 
 /// One good `[[key]]`.
@@ -58,6 +70,8 @@ pub struct Quarantined {
     pub id: Option<String>,
     /// Every hash in it that can be read: a request that presents one is refused as `quarantined`.
     pub hashes: Vec<StoredHash>,
+    /// `path:line:col: message` of what is wrong with it, for a log line.
+    pub problem: String,
 }
 
 /// `hash` of an entry.
@@ -91,6 +105,19 @@ pub enum KeyState {
     Compromised,
     /// `honey`: a trap; always refused.
     Honey,
+}
+
+impl StoredHash {
+    /// `sha256:` or `hmac-sha256:` and 64 hexadecimal characters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, hex) = text.split_once(':')?;
+        let digest = Digest::from_hex(hex)?;
+        match scheme {
+            "sha256" => Some(Self::Sha256(digest)),
+            "hmac-sha256" => Some(Self::HmacSha256(digest)),
+            _ => None,
+        }
+    }
 }
 
 impl KeyState {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +11,10 @@ use serde::Serialize;
 use super::{Scene, entry};
 use crate::cli::{ListArgs, ShowArgs};
 use crate::commands::console::{Console, Failure};
+use crate::config::gateway::Located;
 use crate::config::keyfile::{KeyFile, KeySpec, KeyState, Quarantined};
+use crate::config::load::load_keys;
+use crate::config::source::SourceFile;
 
 /// The state of an entry that cannot be trusted.
 pub(super) const QUARANTINED: &str = "quarantined";
@@ -41,9 +45,7 @@ pub(super) fn list(
         console.tell("there are no keys yet: `keyward key new ID` makes one");
         return Ok(());
     }
-    if !file.quarantined.is_empty() {
-        note_quarantine(console);
-    }
+    file.quarantined.iter().for_each(|bad| note(bad, console));
     table(&rows, console)
 }
 
@@ -53,23 +55,26 @@ pub(super) fn show(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let file = read(&scene.keys_file()?)?;
-    let mut bad = file.quarantined.iter();
-    let shown = if let Some(key) = file.keys.iter().find(|key| key.id == args.id) {
-        Shown::key(key, scene.now)
-    } else if let Some(bad) = bad.find(|bad| bad.id.as_ref() == Some(&args.id)) {
-        Shown::quarantined(bad)
-    } else {
-        let ids = file.keys.iter().map(|key| key.id.as_str());
-        let bad = file.quarantined.iter().filter_map(|bad| bad.id.as_deref());
-        return Err(entry::unknown(&args.id, ids.chain(bad)));
+    let id = args.id.as_str();
+    let good = file.keys.iter().find(|key| key.id == id);
+    let mut bad = file
+        .quarantined
+        .iter()
+        .filter(|bad| bad.id.as_deref() == Some(id));
+    let shown = match (good, bad.next()) {
+        (Some(key), _) => Shown::key(key, scene.now),
+        (None, Some(bad)) => {
+            note(bad, console);
+            Shown::quarantined(bad)
+        }
+        (None, None) => {
+            let good = file.keys.iter().map(|key| key.id.as_str());
+            let bad = file.quarantined.iter().filter_map(|bad| bad.id.as_deref());
+            return Err(entry::unknown(id, good.chain(bad)));
+        }
     };
     if args.json {
         return print_json(&shown, console);
-    }
-    if shown.state == QUARANTINED {
-        note_quarantine(console);
-        console.line(format_args!("{:<18} {}", "id", printable(&args.id)))?;
-        return console.line(format_args!("{:<18} {QUARANTINED}", "state"));
     }
     for (name, value) in shown.lines() {
         console.line(format_args!("{name:<18} {value}"))?;
@@ -162,6 +167,7 @@ impl<'a> Shown<'a> {
     fn lines(&self) -> impl Iterator<Item = (&'static str, String)> {
         let text = |text: Option<&str>| text.map(printable).unwrap_or_default();
         let graces = self.previous.iter().map(|grace| grace.until.as_str());
+        let never = (self.state != QUARANTINED).then_some("never");
         let meta = self.meta.iter().map(|(k, v)| format!("{k}={v}"));
         [
             ("id", text(self.id)),
@@ -171,7 +177,7 @@ impl<'a> Shown<'a> {
             ("owner", text(Some(self.owner))),
             ("note", text(Some(self.note))),
             ("created", text(self.created.as_deref())),
-            ("expires", text(self.expires.as_deref().or(Some("never")))),
+            ("expires", text(self.expires.as_deref().or(never))),
             ("not before", text(self.not_before.as_deref())),
             ("plan", text(self.plan)),
             (
@@ -196,8 +202,16 @@ fn print_json(value: &impl Serialize, console: &mut Console<'_>) -> Result<(), F
     console.line(text)
 }
 
-fn note_quarantine(console: &mut Console<'_>) {
-    console.tell("note: a quarantined entry has a mistake; `keyward check` tells which");
+/// Says why an entry cannot be trusted.
+fn note(bad: &Quarantined, console: &mut Console<'_>) {
+    let name = bad
+        .id
+        .as_deref()
+        .map_or_else(|| "an entry without an id".into(), printable);
+    console.tell(format_args!(
+        "note: {name} is quarantined: {}",
+        printable(&bad.problem)
+    ));
 }
 
 fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
@@ -255,5 +269,10 @@ fn colour(state: &str) -> &'static str {
 
 /// The whole file, understood. A key file that does not exist is a mistake and not an empty list.
 pub(super) fn read(path: &Path) -> Result<KeyFile, Failure> {
-    super::thin::read(path)
+    let path = Located {
+        value: path.to_owned(),
+        span: 0..0,
+    };
+    let named_in = Arc::new(SourceFile::command_line());
+    Ok(load_keys(&path, &named_in)?.value)
 }

@@ -1,16 +1,18 @@
 //! `keyward key new`, `rotate`: a secret is made, its hash is stored, and it is shown once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use toml_edit::{Table, Value};
+use toml_edit::{DocumentMut, Table, Value};
 
 use super::settings::Settings;
 use super::when::{When, later};
 use super::{Scene, entry};
 use crate::cli::{NewArgs, RotateArgs};
 use crate::commands::console::{Console, Failure};
-use crate::config::edit;
+use crate::config::source::SourceFile;
+use crate::config::{edit, keyfile};
 use crate::keys::format;
 use crate::vocab::secret::Secret;
 
@@ -32,6 +34,7 @@ pub(super) fn new(
         &settings,
         settings.hash_text(key.expose())?,
     )?;
+    refuse_what_would_be_quarantined(&table)?;
     edit::edit(&settings.keys_file, |document| {
         let taken = entry::all(document)?
             .iter()
@@ -101,6 +104,22 @@ fn refuse_unsupported(args: &NewArgs) -> Result<(), Failure> {
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failure::No(format!("{flag} is not supported yet"))),
         None => Ok(()),
+    }
+}
+
+/// The gateway's own reader has the last word on the new entry.
+fn refuse_what_would_be_quarantined(table: &Table) -> Result<(), Failure> {
+    let mut alone = DocumentMut::new();
+    entry::append(&mut alone, table.clone())?;
+    let source = Arc::new(SourceFile::new("new entry", alone.to_string()));
+    let (_, report) = keyfile::parse(&source)?;
+    match report.diagnostics().first() {
+        None => Ok(()),
+        // Not as a report: its places are in a file that nobody has.
+        Some(problem) => Err(Failure::No(format!(
+            "the gateway would not take this key: {}",
+            problem.message
+        ))),
     }
 }
 

@@ -8,7 +8,6 @@ mod list;
 mod make;
 mod secret;
 mod settings;
-mod thin;
 
 use std::path::PathBuf;
 

@@ -78,17 +78,21 @@ fn new_refuses_what_would_not_work() {
     }
     desk.refused(&["new", "x", "--expires", "2026-11-21"], 1);
     desk.refused(&["new", "x", "--expires", "1d", "--not-before", "2d"], 1);
+    for flags in [["--role", "a,b"], ["--owner", "a\u{7}b"], ["--plan", ""]] {
+        let message = desk.refused(&["new", "x", flags[0], flags[1]], 1);
+        assert!(message.contains("would not take"), "{message}");
+    }
     desk.good(&["new", &"a".repeat(63)]);
 }
 
 #[test]
 fn new_follows_the_configuration() {
     let desk = Desk::with_config(
-        "[keys]\nfile = \"keys.toml\"\nprefix = \"acme_live\"\nexpires_default = \"10d\"\npepper = \"file:pepper\"\n[plan.gold]\n",
+        "[keys]\nfile = \"keys.toml\"\nprefix = \"acme\"\nexpires_default = \"10d\"\npepper = \"file:pepper\"\n[plan.gold]\n",
     );
     desk.write("pepper", "Jefe\n");
     let key = desk.good(&["new", "a", "--plan", "gold"]);
-    assert_eq!(inspect("acme_live", key.as_bytes()), Shape::Ours);
+    assert_eq!(inspect("acme", key.as_bytes()), Shape::Ours);
     assert!(desk.field(0, "hash").starts_with("hmac-sha256:"));
     assert_eq!(desk.field(0, "expires"), "2026-12-01T10:00:00Z");
     assert_eq!(desk.identify(&key).out, "a active\n");
@@ -105,7 +109,10 @@ fn new_follows_the_configuration() {
         "hmac-sha256:5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843\n"
     );
     std::fs::remove_file(desk.folder.path().join("pepper")).expect("it is there");
-    assert!(desk.refused(&["new", "d"], 1).contains("keys.pepper"));
+    assert!(
+        desk.refused(&["new", "d"], 1)
+            .contains("pepper: no such file")
+    );
     // What makes no hash needs no pepper.
     desk.good(&["revoke", "a"]);
     desk.good(&["list"]);

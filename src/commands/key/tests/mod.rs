@@ -115,6 +115,7 @@ impl Desk {
             out,
             err,
             colour,
+            colour_err: false,
             attended: false,
         };
         run_in(&command, &files, &mut console, &self.clock, &[])

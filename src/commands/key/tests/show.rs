@@ -10,7 +10,7 @@ fn list_and_show_tell_everything_but_the_hashes() {
         "new",
         "a",
         "--owner",
-        "evil\u{1b}[2J",
+        "ann",
         "--limit",
         "5/s",
         "--expires",
@@ -25,6 +25,8 @@ fn list_and_show_tell_everything_but_the_hashes() {
         "gold",
         "--meta",
         "k=v",
+        "--note",
+        "evil\u{1b}[2J",
     ]);
     desk.good(&["new", "c"]);
     desk.good(&["rotate", "b"]);
@@ -35,10 +37,10 @@ fn list_and_show_tell_everything_but_the_hashes() {
     );
     assert_eq!(
         desk.good(&["list"]),
-        "ID  STATE          OWNER          PLAN  CREATED     EXPIRES     LIMITS\n\
-         a   active         evil\\u{1b}[2J        2026-11-21  2026-11-23  5/s\n\
-         b   not_yet_valid                 gold  2026-11-21  never\n\
-         c   revoked                             2026-11-21  never\n\
+        "ID  STATE          OWNER  PLAN  CREATED     EXPIRES     LIMITS\n\
+         a   active         ann          2026-11-21  2026-11-23  5/s\n\
+         b   not_yet_valid         gold  2026-11-21  never\n\
+         c   revoked                     2026-11-21  never\n\
          d   quarantined"
     );
     desk.clock.advance(DAY * 2);
@@ -61,7 +63,13 @@ fn list_and_show_tell_everything_but_the_hashes() {
     let one: serde_json::Value =
         serde_json::from_str(&desk.good(&["show", "b", "--json"])).expect("JSON");
     assert_eq!(one, json[1]);
-    assert!(desk.good(&["show", "d"]).ends_with("quarantined"));
+    assert!(
+        shown.contains("note               evil\\u{1b}[2J\n"),
+        "{shown}"
+    );
+    let bad = desk.run(&["show", "d"]);
+    assert!(bad.out.ends_with("quarantined\n"), "{}", bad.out);
+    assert!(bad.err.contains("keys.toml:"), "{}", bad.err);
     for args in [
         &["list"][..],
         &["list", "--json"],

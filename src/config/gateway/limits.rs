@@ -1,0 +1,85 @@
+//! `[limits]` and `[plan.NAME]`.
+
+use super::{Limits, Plan};
+use crate::config::reader::{Neutral, Table, Wrong};
+use crate::vocab::units::{self, Rate};
+
+/// How many policies one list may hold: each is checked at every request.
+const RATES_MAX: usize = 16;
+
+pub(super) fn limits(file: &mut Table<'_>) -> Limits {
+    let mut limits = Limits {
+        ratelimit_headers: true,
+        x_ratelimit_headers: false,
+        total: None,
+        per_ip: None,
+    };
+    if let Some(mut table) = file.table("limits") {
+        headers(&mut table, &mut limits);
+        limits.total = table.parsed("total", optional_rate).flatten();
+        limits.per_ip = table.parsed("per_ip", optional_rate).flatten();
+        table.later("failures_per_ip", &[Neutral::Text("none")]);
+        table.later("lockout", &[Neutral::Text("0")]);
+        table.later("open", &[Neutral::Text("none")]);
+        table.finish();
+    }
+    limits
+}
+
+fn headers(table: &mut Table<'_>, limits: &mut Limits) {
+    let Some(items) = table.get("headers").and_then(|item| item.list("an array")) else {
+        return;
+    };
+    (limits.ratelimit_headers, limits.x_ratelimit_headers) = (false, false);
+    for item in items {
+        let Some(word) = item.string() else { continue };
+        let header = match word.value {
+            "ratelimit" => &mut limits.ratelimit_headers,
+            "x-ratelimit" => &mut limits.x_ratelimit_headers,
+            _ => {
+                item.wrong(Wrong::value("not one of \"ratelimit\", \"x-ratelimit\""));
+                continue;
+            }
+        };
+        if std::mem::replace(header, true) {
+            item.wrong(Wrong::value("listed twice"));
+        }
+    }
+}
+
+/// A rate, or `none`.
+fn optional_rate(text: &str) -> Result<Option<Rate>, Wrong> {
+    match text {
+        "none" => Ok(None),
+        text => Ok(Some(units::parse_rate(text)?)),
+    }
+}
+
+/// The rates of `limits`; `None` when it is absent.
+pub(in crate::config) fn rates(table: &mut Table<'_>) -> Option<Vec<Rate>> {
+    let item = table.get("limits")?;
+    let items = item.list("an array of rates")?;
+    if items.len() > RATES_MAX {
+        item.wrong(Wrong::value(format!("more than {RATES_MAX} limits")));
+    }
+    let mut rates: Vec<Rate> = Vec::with_capacity(items.len().min(RATES_MAX));
+    for item in items.iter().take(RATES_MAX) {
+        let Some(rate) = item.parsed(units::parse_rate) else {
+            continue;
+        };
+        // The text is the policy's name, so it must be unique.
+        if rates.iter().any(|other| other.text == rate.text) {
+            item.wrong(Wrong::value("this limit is listed twice"));
+        }
+        rates.push(rate);
+    }
+    Some(rates)
+}
+
+pub(super) fn plan(mut table: Table<'_>) -> Option<Plan> {
+    let limits = rates(&mut table).unwrap_or_default();
+    table.later("quota", &[]);
+    table.later("concurrency", &[]);
+    table.finish();
+    Some(Plan { limits })
+}

@@ -1,0 +1,186 @@
+//! The whole of `keyward.toml`: its tables one by one, then what holds between them.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
+use std::sync::Arc;
+
+use super::{Gateway, Plan, Route, Upstream, keys, limits, log, route, server, upstream};
+use crate::config::diagnostics::{Report, Severity};
+use crate::config::mask::quoted;
+use crate::config::reader::{self, Neutral, Problems, Table, Wrong, did_you_mean};
+use crate::config::source::SourceFile;
+
+/// Reads `keyward.toml`: the gateway with the warnings about it, or everything that is wrong with it.
+pub fn parse(source: &Arc<SourceFile>) -> Result<(Gateway, Report), Report> {
+    let (gateway, report) = read(source);
+    match gateway {
+        Some(gateway) if !report.has_errors() => Ok((gateway, report)),
+        _ => Err(report),
+    }
+}
+
+/// Reads as much as can be read: unless the file is not TOML there is a gateway, with defaults where the file is wrong.
+/// It is for `check`, which goes on to the other files; nothing may be served from it while the report has errors.
+pub(crate) fn read(source: &Arc<SourceFile>) -> (Option<Gateway>, Report) {
+    let document = match reader::document(source) {
+        Ok(document) => document,
+        Err(report) => return (None, report),
+    };
+    let problems = Problems::new(source, Severity::Error);
+    let gateway = gateway(Table::new(&problems, "", document.get_ref(), 0..0));
+    (Some(gateway), problems.into_report())
+}
+
+fn gateway(mut file: Table<'_>) -> Gateway {
+    let server = server::server(&mut file);
+    let listeners = server::listeners(&mut file);
+    let http = server::http(&mut file);
+    let keys = keys::keys(&mut file);
+    let plans = plans(&mut file);
+    let limits = limits::limits(&mut file);
+    let upstreams = upstreams(&mut file);
+    let routes = routes(&mut file, &upstreams);
+    let log = log::log(&mut file);
+    for later in ["metrics", "tracing", "alerts", "audit", "admin"] {
+        file.later(later, &[Neutral::EmptyTable]);
+    }
+    file.finish();
+    Gateway {
+        server,
+        listeners,
+        http,
+        keys,
+        plans,
+        limits,
+        routes,
+        upstreams,
+        log,
+    }
+}
+
+/// `[plan.NAME]`
+fn plans(file: &mut Table<'_>) -> BTreeMap<String, Plan> {
+    named(file, "plan", limits::plan)
+}
+
+/// `[upstream.NAME]`, at least one.
+fn upstreams(file: &mut Table<'_>) -> BTreeMap<String, Upstream> {
+    let upstreams = named(file, "upstream", upstream::upstream);
+    if file.get("upstream").is_none() {
+        let wrong = Wrong::new("missing-upstream", "there is no upstream to forward to")
+            .hint("`upstream.default.servers = [\"http://127.0.0.1:3000\"]` is the smallest file");
+        file.problems().add(0..0, wrong);
+    }
+    upstreams
+}
+
+/// A table of tables with free names.
+fn named<T>(
+    file: &mut Table<'_>,
+    key: &'static str,
+    read: impl Fn(Table<'_>) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let mut out = BTreeMap::new();
+    let Some(table) = file.table(key) else {
+        return out;
+    };
+    for (name, item) in table.pairs() {
+        if !is_name(name.value) {
+            let wrong = Wrong::value(format!(
+                "a name is 1 to 63 of the characters `A-Za-z0-9._-`, and {} is not",
+                quoted(name.value)
+            ));
+            table.problems().add(name.span, wrong);
+        }
+        // A wrong one keeps its name, so that what refers to it is not called wrong, too.
+        if let Some(value) = item.table().and_then(&read) {
+            out.insert(name.value.to_owned(), value);
+        }
+    }
+    out
+}
+
+/// Names of plans and upstreams stand in headers and log lines.
+fn is_name(name: &str) -> bool {
+    let member = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    (1..=63).contains(&name.len()) && name.bytes().all(member)
+}
+
+/// `[[route]]`, or the one that is implied.
+fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>) -> Vec<Route> {
+    let problems = file.problems();
+    let Some(tables) = file.tables("route") else {
+        let implied = route::implied();
+        // Without any upstream at all that has been said already.
+        if !upstreams.is_empty() && !upstreams.contains_key(&implied.upstream) {
+            let wrong = Wrong::new(
+                "unknown-upstream",
+                "without a `[[route]]` everything goes to the upstream `default`, and there is none",
+            )
+            .hint("call an upstream `default`, or write a `[[route]]` that names another");
+            problems.add(0..0, wrong);
+        }
+        return vec![implied];
+    };
+    let mut names = HashMap::new();
+    let mut targets = HashMap::<_, Vec<Route>>::new();
+    let mut routes = Vec::with_capacity(tables.len());
+    for table in tables {
+        let span = table.span();
+        let Some(route::Read {
+            route,
+            name,
+            upstream,
+        }) = route::route(table)
+        else {
+            continue;
+        };
+        if !upstreams.is_empty() && !upstreams.contains_key(&route.upstream) {
+            let wrong = Wrong::new(
+                "unknown-upstream",
+                format!("there is no upstream {}", quoted(&route.upstream)),
+            );
+            let known = upstreams.keys().map(String::as_str);
+            let wrong = match did_you_mean(&route.upstream, known) {
+                Some(word) => wrong.hint(format!("did you mean `{word}`?")),
+                None => wrong.hint("each upstream is a table `[upstream.NAME]`"),
+            };
+            problems.add(upstream.unwrap_or_else(|| span.clone()), wrong);
+        }
+        match names.entry(route.name.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(());
+            }
+            Entry::Occupied(_) => {
+                let message = format!("two routes are called {}", quoted(&route.name));
+                let wrong = Wrong::new("duplicate-route", message)
+                    .hint("give each its own `name`; without one it is the host and path");
+                problems.add(name.unwrap_or_else(|| span.clone()), wrong);
+            }
+        }
+        let target = format!("{:?} {:?}", route.host, route.path);
+        let same = targets.entry(target).or_default();
+        if let Some(first) = same.iter().find(|first| takes_the_same(first, &route)) {
+            let message = format!(
+                "this route takes what {} takes: same host, path and method",
+                quoted(&first.name)
+            );
+            problems.add(span, Wrong::new("ambiguous-route", message));
+        }
+        same.push(route.clone());
+        routes.push(route);
+    }
+    if routes.is_empty() {
+        problems.add(0..0, Wrong::value("`route` is an empty list"));
+    }
+    routes
+}
+
+/// Of two routes with one host and path: whether a request exists that neither leaves to the other.
+fn takes_the_same(a: &Route, b: &Route) -> bool {
+    match (a.methods.is_empty(), b.methods.is_empty()) {
+        (true, true) => true,
+        (false, false) => a.methods.iter().any(|method| b.methods.contains(method)),
+        _ => false,
+    }
+}

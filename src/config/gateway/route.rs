@@ -1,0 +1,201 @@
+//! `[[route]]`
+
+use std::net::Ipv6Addr;
+use std::ops::Range;
+use std::time::Duration;
+
+use http::Method;
+
+use super::{Auth, HostPattern, PathPattern, Preflight, Route};
+use crate::config::reader::{Neutral, Table, Wrong};
+
+/// A route, and where its name and its upstream stand if they are written.
+pub(super) struct Read {
+    pub(super) route: Route,
+    pub(super) name: Option<Range<usize>>,
+    pub(super) upstream: Option<Range<usize>>,
+}
+
+/// The route of a file without any: everything to upstream `default`, with a key.
+pub(super) fn implied() -> Route {
+    Route {
+        name: "default".to_owned(),
+        host: HostPattern::Any,
+        path: PathPattern::Any,
+        methods: Vec::new(),
+        upstream: "default".to_owned(),
+        auth: Auth::Key,
+        preflight: Preflight::Pass,
+        timeout: Duration::from_secs(60),
+    }
+}
+
+pub(super) fn route(mut table: Table<'_>) -> Option<Read> {
+    let default = implied();
+    let name_item = table.get("name");
+    let name = name_item.as_ref().and_then(|item| item.parsed(name));
+    let (host_text, host) = pattern(&mut table, "host", "", host);
+    let (path_text, path) = pattern(&mut table, "path", "/*", path);
+    let methods = methods(&mut table);
+    let upstream = table.string("upstream");
+    let auth = [
+        ("key", Auth::Key),
+        ("optional", Auth::Optional),
+        ("open", Auth::Open),
+    ];
+    let auth = table.one_of("auth", &auth, default.auth);
+    let preflight = [("pass", Preflight::Pass), ("check", Preflight::Check)];
+    let preflight = table.one_of("preflight", &preflight, default.preflight);
+    let timeout = table.duration("timeout", default.timeout);
+    later(&mut table);
+    table.finish();
+    Some(Read {
+        name: name_item.map(|item| item.span),
+        upstream: upstream.as_ref().map(|upstream| upstream.span.clone()),
+        route: Route {
+            name: name.unwrap_or_else(|| format!("{host_text}{path_text}")),
+            host: host.unwrap_or(default.host),
+            path: path.unwrap_or(default.path),
+            methods,
+            upstream: upstream.map_or(default.upstream, |upstream| upstream.value.to_owned()),
+            auth,
+            preflight,
+            timeout,
+        },
+    })
+}
+
+/// A pattern as it is written, and as it is meant.
+fn pattern<'a, T>(
+    table: &mut Table<'a>,
+    key: &'static str,
+    absent: &'static str,
+    read: fn(&str) -> Result<T, Wrong>,
+) -> (&'a str, Option<T>) {
+    let Some(item) = table.get(key) else {
+        return (absent, None);
+    };
+    let text = item.value().as_str().unwrap_or(absent);
+    (text, item.parsed(read))
+}
+
+fn later(table: &mut Table<'_>) {
+    table.later("roles", &[Neutral::EmptyArray]);
+    table.later("limits", &[Neutral::EmptyArray]);
+    table.later("cost", &[Neutral::Number(1)]);
+    table.later("mode", &[Neutral::Text("enforce")]);
+    table.later("sensitive", &[Neutral::False]);
+    table.later("strip_prefix", &[Neutral::Text("")]);
+    table.later("add_prefix", &[Neutral::Text("")]);
+    table.later("body_bytes_max", &[Neutral::Text("none")]);
+    table.later("request_headers", &[Neutral::EmptyTable]);
+    table.later("response_headers", &[Neutral::EmptyTable]);
+}
+
+fn name(text: &str) -> Result<String, Wrong> {
+    match (1..=128).contains(&text.len()) && !text.contains(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => Err(Wrong::value(
+            "a name is 1 to 128 characters without control characters",
+        )),
+    }
+}
+
+fn methods(table: &mut Table<'_>) -> Vec<Method> {
+    let mut methods = Vec::new();
+    for item in table.list("methods") {
+        let Some(method) = item.parsed(method) else {
+            continue;
+        };
+        if methods.contains(&method) {
+            item.wrong(Wrong::value("listed twice"));
+        }
+        methods.push(method);
+    }
+    methods
+}
+
+fn method(text: &str) -> Result<Method, Wrong> {
+    let method = Method::from_bytes(text.as_bytes())
+        .map_err(|_| Wrong::value("expected the name of a method, as in \"GET\""))?;
+    if text.bytes().any(|c| c.is_ascii_lowercase()) {
+        let upper = text.to_ascii_uppercase();
+        return Err(
+            Wrong::value("methods are written in capitals").hint(format!(
+                "did you mean {}?",
+                crate::config::mask::quoted(&upper)
+            )),
+        );
+    }
+    Ok(method)
+}
+
+/// `api.example.com`, `*.example.com` or `[::1]`, lower-cased.
+fn host(text: &str) -> Result<HostPattern, Wrong> {
+    let wrong = Wrong::value("expected a host, as in \"api.example.com\" or \"*.example.com\"");
+    let lower = text.to_ascii_lowercase();
+    if text == "*" {
+        return Err(wrong.hint("for any host leave `host` out"));
+    }
+    if let Some(suffix) = lower.strip_prefix("*.") {
+        return match is_dns_name(suffix) {
+            true => Ok(HostPattern::Suffix(format!(".{suffix}"))),
+            false => Err(wrong),
+        };
+    }
+    let address = lower
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if is_dns_name(&lower) || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
+        return Ok(HostPattern::Exact(lower));
+    }
+    match lower.rsplit_once(':') {
+        Some(_) => Err(wrong.hint("a host has no scheme and no port here")),
+        None => Err(wrong),
+    }
+}
+
+/// Labels of letters, digits, `-` and `_` between dots (RFC 1123, and `_` as service names have it); IPv4 as well.
+pub(super) fn is_dns_name(text: &str) -> bool {
+    let member = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(member)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// `/v1/orders` or `/v1/orders/*`, as a path reads that means one thing only: nothing else is ever matched.
+fn path(text: &str) -> Result<PathPattern, Wrong> {
+    let wrong = Wrong::value("expected a path, as in \"/v1/orders\" or \"/v1/orders/*\"");
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(wrong.hint("a path begins with `/`"));
+    };
+    let (rest, prefix) = match rest.strip_suffix('*') {
+        Some(rest) if rest.is_empty() || rest.ends_with('/') => (rest, true),
+        Some(_) => return Err(wrong.hint("`*` stands alone behind the last `/`")),
+        None => (rest, false),
+    };
+    if rest.contains('*') {
+        return Err(wrong.hint("`*` stands alone behind the last `/`"));
+    }
+    if rest.contains(['?', '#']) {
+        return Err(wrong.hint("a path has no query and no fragment"));
+    }
+    let plain = |c: char| matches!(c, '!'..='~') && !"\\;%\"<>^`{|}".contains(c);
+    if !rest.chars().all(plain) {
+        return Err(wrong.hint("a path here has no `%`, `\\`, `;`, space or control character"));
+    }
+    let inner = rest.strip_suffix('/').unwrap_or(rest);
+    let odd = |segment| matches!(segment, "" | "." | "..");
+    if rest == "/" || (!inner.is_empty() && inner.split('/').any(odd)) {
+        return Err(wrong.hint("a path has no empty, `.` or `..` segments"));
+    }
+    Ok(match (prefix, rest) {
+        (true, "") => PathPattern::Any,
+        (true, rest) => PathPattern::Prefix(format!("/{rest}")),
+        (false, _) => PathPattern::Exact(text.to_owned()),
+    })
+}

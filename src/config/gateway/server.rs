@@ -1,0 +1,173 @@
+//! `[server]`, `[[listener]]` and `[http]`.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::{CertificatePaths, Http, Insecure, Listener, Server};
+use crate::config::reader::{Item, Neutral, Table, Wrong, located};
+use crate::vocab::units;
+
+pub(super) fn server(file: &mut Table<'_>) -> Server {
+    let mut server = Server {
+        workers: 0,
+        shutdown_grace: Duration::from_secs(30),
+    };
+    if let Some(mut table) = file.table("server") {
+        server.workers = table.integer("workers", 0..=1024, 0) as usize;
+        server.shutdown_grace = table
+            .parsed("shutdown_grace", units::parse_duration)
+            .unwrap_or(server.shutdown_grace);
+        table.later("state", &[]);
+        table.later("trusted_proxies", &[Neutral::EmptyArray]);
+        table.finish();
+    }
+    server
+}
+
+pub(super) fn listeners(file: &mut Table<'_>) -> Vec<Listener> {
+    let default = Listener {
+        address: default_address(),
+        tls: Vec::new(),
+        insecure: Insecure::Allow,
+    };
+    let problems = file.problems();
+    let Some(tables) = file.tables("listener") else {
+        return vec![default];
+    };
+    let mut addresses = HashSet::new();
+    let mut listeners = Vec::with_capacity(tables.len());
+    for table in tables {
+        let span = table.span();
+        let listener = listener(table);
+        if listener.address.port() != 0 && !addresses.insert(listener.address) {
+            let message = format!("two listeners have the address `{}`", listener.address);
+            problems.add(span, Wrong::new("duplicate-listener", message));
+        }
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        problems.add(0..0, Wrong::value("`listener` is an empty list"));
+        listeners.push(default);
+    }
+    listeners
+}
+
+fn default_address() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))
+}
+
+fn listener(mut table: Table<'_>) -> Listener {
+    let (problems, span) = (table.problems(), table.span());
+    let address = table.parsed("address", address);
+    let address = address.unwrap_or_else(default_address);
+    let tls = certificates(&mut table);
+    let is_loopback = address.ip().to_canonical().is_loopback();
+    let default = match is_loopback {
+        true => Insecure::Allow,
+        false => Insecure::Refuse,
+    };
+    let words = [("refuse", Insecure::Refuse), ("allow", Insecure::Allow)];
+    let insecure = table.one_of("insecure", &words, default);
+    if tls.is_empty() && insecure == Insecure::Refuse {
+        let wrong = Wrong::new(
+            "insecure-listener",
+            format!("`{address}` has no TLS, so every request with a key is refused there"),
+        )
+        .hint("add `tls`, or `insecure = \"allow\"` where the network is trusted");
+        problems.warn(span, wrong);
+    }
+    table.later("client_ca", &[]);
+    table.later("client_auth", &[Neutral::Text("off")]);
+    table.later("proxy_protocol", &[Neutral::False]);
+    table.finish();
+    Listener {
+        address,
+        tls,
+        insecure,
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    if text.starts_with("unix:") {
+        return Err(Wrong::later("a unix socket is not supported yet"));
+    }
+    text.parse().map_err(|_| {
+        Wrong::value("expected an address and a port")
+            .hint("as in \"127.0.0.1:8080\", \"0.0.0.0:8443\" or \"[::]:8443\"")
+    })
+}
+
+fn certificates(table: &mut Table<'_>) -> Vec<CertificatePaths> {
+    let Some(entries) = table.tables("tls") else {
+        return Vec::new();
+    };
+    let mut out = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        let problems = entry.problems();
+        let mut path = |key| match entry.get(key) {
+            Some(item) => file_path(&item),
+            None => {
+                let message = format!("a certificate needs `{key}`");
+                problems.add(entry.span(), Wrong::new("missing-key", message));
+                None
+            }
+        };
+        let (cert, key) = (path("cert"), path("key"));
+        entry.finish();
+        if let (Some(cert), Some(key)) = (cert, key) {
+            out.push(CertificatePaths { cert, key });
+        }
+    }
+    out
+}
+
+/// The path of a file, joined to the folder of the config file.
+pub(super) fn file_path(item: &Item<'_>) -> Option<super::Located<std::path::PathBuf>> {
+    let source = item.source();
+    let path = item.parsed(|text| match text {
+        "" => Err(Wrong::value("expected the path of a file")),
+        text if text.contains('\0') => Err(Wrong::value("a path has no NUL byte")),
+        text => Ok(source.resolve(text)),
+    })?;
+    Some(located(path, item.span.clone()))
+}
+
+pub(super) fn http(file: &mut Table<'_>) -> Http {
+    let seconds = Duration::from_secs;
+    let mut http = Http {
+        header_timeout: seconds(10),
+        body_idle_timeout: seconds(60),
+        idle_timeout: seconds(75),
+        header_bytes_max: 32 << 10,
+        headers_max: 100,
+        connections_max: 10_000,
+        connections_per_ip_max: None,
+        h2_streams_max: 128,
+    };
+    if let Some(mut table) = file.table("http") {
+        http.header_timeout = table.duration("header_timeout", http.header_timeout);
+        http.body_idle_timeout = table.duration("body_idle_timeout", http.body_idle_timeout);
+        http.idle_timeout = table.duration("idle_timeout", http.idle_timeout);
+        http.header_bytes_max = table
+            .parsed("header_bytes_max", header_bytes)
+            .unwrap_or(http.header_bytes_max);
+        http.headers_max = table.integer("headers_max", 1..=10_000, 100) as usize;
+        http.connections_max = table.integer("connections_max", 1..=10_000_000, 10_000) as usize;
+        let per_ip = table.integer("connections_per_ip_max", 0..=10_000_000, 0);
+        http.connections_per_ip_max = (per_ip > 0).then_some(per_ip as usize);
+        http.h2_streams_max = table.integer("h2_streams_max", 1..=10_000, 128);
+        table.later("body_bytes_max", &[Neutral::Text("none")]);
+        table.finish();
+    }
+    http
+}
+
+/// hyper cannot hold a head to less than 8 KiB; more than 1 MiB is no head.
+fn header_bytes(text: &str) -> Result<u32, Wrong> {
+    let bytes = units::parse_size(text)?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|bytes| (8 << 10..=1 << 20).contains(bytes))
+        .ok_or_else(|| Wrong::value("expected a size from `8KiB` to `1MiB`"))
+}
