@@ -115,17 +115,7 @@ fn follow_links(path: &Path) -> Result<PathBuf, EditError> {
 /// Waits for the other writers. The lock ends with the returned file.
 fn lock(target: &Path) -> Result<File, EditError> {
     let path = sibling(target, "lock")?;
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(MODE_NEW)
-        .open(&path)
-        .map_err(failed("open", &path))?;
-    // Root, editing another user's file once, must not lock that user out for ever. Others may not do this, nor need to.
-    if let Ok(of) = fs::metadata(target).or_else(|_| fs::metadata(folder(target))) {
-        let _ = fchown(&file, Some(of.uid()), Some(of.gid()));
-    }
+    let file = lock_file(&path, target).map_err(failed("open", &path))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => {}
@@ -140,6 +130,30 @@ fn lock(target: &Path) -> Result<File, EditError> {
         Err(_) => Err(EditError::Busy {
             path: target.to_owned(),
         }),
+    }
+}
+
+/// Opens the lock file, and makes it first where it is not there.
+fn lock_file(path: &Path, target: &Path) -> io::Result<File> {
+    let mut open = OpenOptions::new();
+    open.write(true).mode(MODE_NEW);
+    match open.clone().create_new(true).open(path) {
+        Ok(file) => {
+            // Root, editing another user's file once, must not lock that user out for ever. Others may not do this, nor
+            // need to. Only a file made just now is given away: one that was there may be a link to something of root's.
+            if let Ok(of) = fs::metadata(target).or_else(|_| fs::metadata(folder(target))) {
+                let _ = fchown(&file, Some(of.uid()), Some(of.gid()));
+            }
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::symlink_metadata(path)?.is_file() {
+                open.open(path)
+            } else {
+                Err(io::Error::other("it is not a regular file"))
+            }
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -62,7 +62,8 @@ fn a_new_file_is_for_its_owner_alone_and_nothing_else_is_left() -> Outcome {
 
 #[test]
 fn comments_order_formatting_and_mode_are_kept() -> Outcome {
-    let before = "# top\n\n[[key]] # one\n  id   = 'b'   # quoted so\nmeta.x = \"1\"\n\n# between\n[[key]]\nid=\"a\"\n# end\n";
+    let before = "# top\n\n[[key]] # one\n  id   = 'b'   # quoted so\nmeta.x = \"1\"\n\n\
+         # between\n[[key]]\nid=\"a\"\n# end\n";
     let (_folder, path) = folder_with(before);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
     edit(&path, |document| {
@@ -87,6 +88,19 @@ fn root_leaves_another_users_folder_usable() -> Outcome {
         assert_eq!((metadata.uid(), metadata.gid()), (12_345, 54_321));
     }
     Ok(())
+}
+
+#[test]
+fn a_link_in_the_place_of_the_lock_is_refused() {
+    let (folder, path) = folder_with("");
+    let other = folder.path().join("other");
+    fs::write(&other, "precious").expect("a file");
+    symlink(&other, folder.path().join(".keys.toml.lock")).expect("link");
+    assert!(edit(&path, add("a")).is_err());
+    assert_eq!(
+        (text(&path), text(&other)),
+        (String::new(), "precious".into())
+    );
 }
 
 #[test]
@@ -185,7 +199,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_bytes_are_edited_whole_or_not_at_all(before in "(# [a-z]*\n|\\[\\[key\\]\\]\n|id = \"[a-z]{1,3}\"\n|\n|[ -~]{0,12}\n){0,8}") {
+    fn any_bytes_are_edited_whole_or_not_at_all(
+        before in "(# [a-z]*\n|\\[\\[key\\]\\]\n|id = \"[a-z]{1,3}\"\n|\n|[ -~]{0,12}\n){0,8}",
+    ) {
         let (_folder, path) = folder_with(&before);
         match edit(&path, |document| {
             document["added"] = value(true);

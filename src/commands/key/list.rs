@@ -11,9 +11,7 @@ use serde::Serialize;
 use super::{Scene, entry};
 use crate::cli::{ListArgs, ShowArgs};
 use crate::commands::console::{Console, Failure};
-use crate::config::gateway::Located;
-use crate::config::keyfile::{KeyFile, KeySpec, KeyState, Quarantined};
-use crate::config::load::load_keys;
+use crate::config::keyfile::{self, KeyFile, KeySpec, KeyState, Quarantined};
 use crate::config::source::SourceFile;
 
 /// The state of an entry that cannot be trusted.
@@ -269,10 +267,8 @@ fn colour(state: &str) -> &'static str {
 
 /// The whole file, understood. A key file that does not exist is a mistake and not an empty list.
 pub(super) fn read(path: &Path) -> Result<KeyFile, Failure> {
-    let path = Located {
-        value: path.to_owned(),
-        span: 0..0,
-    };
-    let named_in = Arc::new(SourceFile::command_line());
-    Ok(load_keys(&path, &named_in)?.value)
+    let doing = format!("failed to read the key file {}", path.display());
+    let text = std::fs::read_to_string(path).map_err(Failure::because(doing))?;
+    let (file, _) = keyfile::parse(&Arc::new(SourceFile::new(path, text)))?;
+    Ok(file)
 }

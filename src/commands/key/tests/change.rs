@@ -71,6 +71,19 @@ fn states_go_where_they_may_and_repeat_without_harm() {
 }
 
 #[test]
+fn an_entry_with_tables_of_its_own_is_changed_before_them() {
+    let text = "[[key]]\nid = \"a\"\n[key.meta]\n# whose\nx = \"1\"\n\n[[key]]\nid = \"b\"\nmeta.y = \"2\"\n";
+    let desk = Desk::with_keys(text);
+    desk.good(&["revoke", "a"]);
+    desk.good(&["revoke", "b"]);
+    let change = "state = \"revoked\"\nstate_changed = 2026-11-21T10:00:00Z\n";
+    let expected = text
+        .replace("\"a\"\n", &format!("\"a\"\n{change}"))
+        .replace("\"2\"\n", &format!("\"2\"\n{change}"));
+    assert_eq!(desk.keys(), expected);
+}
+
+#[test]
 fn a_honey_key_never_becomes_a_key() {
     let desk = Desk::with_keys("[[key]]\nid = \"a\"\nhash = \"sha256:00\"\nstate = \"honey\"\n");
     for args in [["enable", "a"], ["disable", "a"], ["rotate", "a"]] {

@@ -88,7 +88,8 @@ fn new_refuses_what_would_not_work() {
 #[test]
 fn new_follows_the_configuration() {
     let desk = Desk::with_config(
-        "[keys]\nfile = \"keys.toml\"\nprefix = \"acme\"\nexpires_default = \"10d\"\npepper = \"file:pepper\"\n[plan.gold]\n",
+        "[keys]\nfile = \"keys.toml\"\nprefix = \"acme\"\nexpires_default = \"10d\"\n\
+         pepper = \"file:pepper\"\n[plan.gold]\n",
     );
     desk.write("pepper", "Jefe\n");
     let key = desk.good(&["new", "a", "--plan", "gold"]);

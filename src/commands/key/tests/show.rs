@@ -3,38 +3,30 @@ use std::io::{self, Write};
 use super::{DAY, Desk};
 use crate::vocab::digest::Digest;
 
-#[test]
-fn list_and_show_tell_everything_but_the_hashes() {
+/// One key of each kind.
+fn full_desk() -> Desk {
     let desk = Desk::new();
-    desk.good(&[
-        "new",
-        "a",
-        "--owner",
-        "ann",
-        "--limit",
-        "5/s",
-        "--expires",
-        "2d",
-    ]);
-    desk.good(&[
-        "new",
-        "b",
-        "--not-before",
-        "2d",
-        "--plan",
-        "gold",
-        "--meta",
-        "k=v",
-        "--note",
-        "evil\u{1b}[2J",
-    ]);
-    desk.good(&["new", "c"]);
-    desk.good(&["rotate", "b"]);
-    desk.good(&["revoke", "c", "--reason", "left"]);
-    desk.write(
-        "keys.toml",
-        &(desk.keys() + "\n[[key]]\nid = \"d\"\nstate = \"odd\"\n"),
-    );
+    for line in [
+        "new a --owner ann --limit 5/s --expires 2d",
+        "new b --not-before 2d --plan gold --meta k=v --note evil\u{1b}[2J",
+        "new c",
+        "rotate b",
+        "revoke c --reason left",
+    ] {
+        desk.good(&line.split(' ').collect::<Vec<_>>());
+    }
+    let odd = "\n[[key]]\nid = \"d\"\nstate = \"odd\"\n";
+    desk.write("keys.toml", &(desk.keys() + odd));
+    desk
+}
+
+fn json(desk: &Desk, args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&desk.good(args)).expect("JSON")
+}
+
+#[test]
+fn list_shows_every_entry_and_its_state() {
+    let desk = full_desk();
     assert_eq!(
         desk.good(&["list"]),
         "ID  STATE          OWNER  PLAN  CREATED     EXPIRES     LIMITS\n\
@@ -44,39 +36,42 @@ fn list_and_show_tell_everything_but_the_hashes() {
          d   quarantined"
     );
     desk.clock.advance(DAY * 2);
-    let json: serde_json::Value =
-        serde_json::from_str(&desk.good(&["list", "--json"])).expect("JSON");
-    let states: Vec<_> = json
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|key| &key["state"])
-        .collect();
+    let all = json(&desk, &["list", "--json"]);
+    let states: Vec<_> = (0..4).map(|n| &all[n]["state"]).collect();
     assert_eq!(states, ["expired", "active", "revoked", "quarantined"]);
-    assert_eq!(json[1]["previous"][0]["until"], "2026-11-22T10:00:00Z");
-    assert_eq!(json[2]["reason"], "left");
-    let shown = desk.good(&["show", "b"]);
-    assert!(
-        shown.contains("old secrets until  2026-11-22T10:00:00Z\nmeta               k=v"),
-        "{shown}"
-    );
-    let one: serde_json::Value =
-        serde_json::from_str(&desk.good(&["show", "b", "--json"])).expect("JSON");
-    assert_eq!(one, json[1]);
-    assert!(
-        shown.contains("note               evil\\u{1b}[2J\n"),
-        "{shown}"
+    assert_eq!(all[1]["previous"][0]["until"], "2026-11-22T10:00:00Z");
+    assert_eq!(all[2]["reason"], "left");
+    assert_eq!(json(&desk, &["show", "b", "--json"]), all[1]);
+}
+
+#[test]
+fn show_tells_what_there_is_and_obeys_no_control_character() {
+    let desk = full_desk();
+    assert_eq!(
+        desk.good(&["show", "b"]),
+        "id                 b\n\
+         state              not_yet_valid\n\
+         note               evil\\u{1b}[2J\n\
+         created            2026-11-21T10:00:00Z\n\
+         expires            never\n\
+         not before         2026-11-23T10:00:00Z\n\
+         plan               gold\n\
+         old secrets until  2026-11-22T10:00:00Z\n\
+         meta               k=v"
     );
     let bad = desk.run(&["show", "d"]);
-    assert!(bad.out.ends_with("quarantined\n"), "{}", bad.out);
+    assert_eq!(
+        bad.out,
+        "id                 d\nstate              quarantined\n"
+    );
     assert!(bad.err.contains("keys.toml:"), "{}", bad.err);
-    for args in [
-        &["list"][..],
-        &["list", "--json"],
-        &["show", "b"],
-        &["show", "b", "--json"],
-    ] {
-        let answer = desk.run(args);
+}
+
+#[test]
+fn no_hash_is_ever_shown() {
+    let desk = full_desk();
+    for line in ["list", "list --json", "show b", "show b --json", "show d"] {
+        let answer = desk.run(&line.split(' ').collect::<Vec<_>>());
         assert!(!answer.out.contains("sha256") && !answer.err.contains("sha256"));
     }
 }
