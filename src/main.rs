@@ -1,1 +1,27 @@
-fn main() {}
+//! The binary: reads the command line and hands over.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use keyward::cli::{Cli, Command};
+use keyward::commands::console::on_stdio;
+use keyward::commands::{demo, key, run, version};
+use keyward::vocab::clock::Clock;
+
+// Faster than the system's, and gives memory back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let files = &cli.files;
+    let code = match &cli.command {
+        // These two write from several threads: they must not hold the standard streams.
+        Command::Run(args) => run::run(args, files),
+        Command::Demo(_) => demo::run(),
+        Command::Check(_) | Command::Init(_) => 0,
+        Command::Key(command) => on_stdio(|console| key::run(command, files, console, &Clock::system())),
+        Command::Version(args) => on_stdio(|console| version::run(args, console)),
+    };
+    ExitCode::from(code)
+}

@@ -167,6 +167,11 @@ impl Sources {
         }
     }
 
+    /// What the `start` line calls the configuration.
+    pub fn describe(&self) -> String {
+        self.origin.file.as_ref().map_or_else(|| "flags".to_owned(), |path| path.display().to_string())
+    }
+
     /// Every file whose change matters.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.origin.file.iter().cloned().collect();

@@ -1,0 +1,215 @@
+//! The process: what is started, in which order, and how it ends. The only place that spawns long-lived threads.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::config::diagnostics::Report;
+use crate::edge::listener::bind;
+use crate::edge::slots::Slots;
+use crate::edge::tls::Tls;
+use crate::edge::worker::{self, Bound, Phase, Shared};
+use crate::observe::events::{Events, Listening};
+use crate::observe::operational;
+use crate::observe::sink::{Sink, Writer};
+use crate::reload::apply::{Reloader, build, problems};
+use crate::reload::sources::Sources;
+use crate::reload::watch::{Bell, Wake, Watch};
+use crate::snapshot::Builder;
+use crate::vocab::clock::Clock;
+
+/// How often buckets that nobody needs are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often refused connections are told of.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// A gateway that serves. Dropped without [`Gateway::stop`], it stops at once.
+pub struct Gateway {
+    phase: watch::Sender<Phase>,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    reloading: Option<JoinHandle<()>>,
+    bell: Bell,
+    events: Events,
+    listening: Vec<Listening>,
+    grace: Duration,
+    // The last to go: everything above may still write.
+    writer: Writer,
+}
+
+/// Why a gateway could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be opened.
+    #[error("failed to open the log")]
+    Log(#[source] io::Error),
+    /// A listener cannot be bound.
+    #[error("failed to listen on {0}")]
+    Listen(std::net::SocketAddr, #[source] io::Error),
+    /// The system has no randomness to give.
+    #[error("failed to get randomness from the system")]
+    Randomness(#[source] getrandom::Error),
+    /// TLS cannot be set up.
+    #[error("failed to set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// A thread cannot be had.
+    #[error("failed to start a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Gateway {
+    /// Binds, builds, and serves. `warnings` of the files go to the log.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start(sources: Sources, warnings: &Report, clock: Clock) -> Result<Self, StartError> {
+        let config = &sources.gateway;
+        let writer = Writer::start(config.log.output.clone()).map_err(StartError::Log)?;
+        let events = Events::new(writer.sink(), clock.clone());
+        let level = operational::install(events.clone(), config.log.level);
+        events.start(env!("CARGO_PKG_VERSION"), &sources.describe());
+        for problem in problems(warnings) {
+            tracing::warn!(event = "config_warning", problem = problem.as_str());
+        }
+
+        let workers = worker_count(config.server.workers);
+        let grace = config.server.shutdown_grace;
+        let tls = Tls::new().map_err(StartError::Tls)?;
+        let mut secret = [0; 64];
+        getrandom::fill(&mut secret).map_err(StartError::Randomness)?;
+        let mut builder = Builder::new(clock.clone(), &secret);
+        let snapshot = build(&mut builder, &sources, &tls, None).map_err(StartError::Tls)?;
+        let (listening, sockets) = bind_all(&sources, workers)?;
+
+        let keys = snapshot.ring.keys().len();
+        let generation = builder.generation();
+        let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), slots: Arc::new(Slots::default()), clock });
+        let (phase, _) = watch::channel(Phase::Running);
+        let workers = spawn_workers(&shared, sockets, &writer.sink(), &phase)?;
+        events.ready(&listening, workers.len(), keys, generation);
+
+        let (files, bell) = Watch::start(sources.files());
+        let reloader = Reloader { sources, builder, tls, shared, events: events.clone(), sink: writer.sink(), level };
+        let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
+        Ok(Self { phase, workers, reloading: Some(reloading), bell, events, listening, grace, writer })
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Rings for a reload.
+    pub const fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// The log's writer.
+    pub fn sink(&self) -> Sink {
+        self.writer.sink()
+    }
+
+    /// Stops accepting and lets what runs finish, for at most `server.shutdown_grace`, or until `hurry` says so.
+    pub fn stop(mut self, mut hurry: impl FnMut() -> bool) {
+        self.events.drain(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX));
+        self.phase.send_replace(Phase::Draining);
+        let deadline = Instant::now() + self.grace;
+        while Instant::now() < deadline && !hurry() && self.workers.iter().any(|w| !w.is_finished()) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let cut_off = self.workers.iter().any(|worker| !worker.is_finished());
+        self.end();
+        self.events.stop(cut_off);
+    }
+
+    fn end(&mut self) {
+        self.phase.send_replace(Phase::Stopped);
+        self.bell.stop();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so.
+            let _ = worker.join();
+        }
+        if let Some(reloading) = self.reloading.take() {
+            let _ = reloading.join();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn worker_count(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
+/// All sockets before the first thread: a port that is taken is found before anything is served. One list per worker.
+fn bind_all(sources: &Sources, workers: usize) -> Result<(Vec<Listening>, Vec<Vec<Bound>>), StartError> {
+    let mut per_worker: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut listening = Vec::new();
+    for (index, listener) in sources.gateway.listeners.iter().enumerate() {
+        let failed = |error| StartError::Listen(listener.address, error);
+        let sockets = bind(listener.address, workers).map_err(failed)?;
+        let address = sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr).map_err(failed)?;
+        listening.push(Listening { address, tls: !listener.tls.is_empty() });
+        for (bound, socket) in per_worker.iter_mut().zip(sockets) {
+            bound.push(Bound { socket, index, insecure: listener.insecure });
+        }
+    }
+    Ok((listening, per_worker))
+}
+
+fn spawn_workers(
+    shared: &Arc<Shared>,
+    sockets: Vec<Vec<Bound>>,
+    sink: &Sink,
+    phase: &watch::Sender<Phase>,
+) -> Result<Vec<JoinHandle<io::Result<()>>>, StartError> {
+    let mut workers = Vec::with_capacity(sockets.len());
+    for (number, bound) in sockets.into_iter().enumerate() {
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
+        let (shared, sink, phase) = (Arc::clone(shared), sink.clone(), phase.subscribe());
+        let run = move || worker::run(shared, bound, sink, u128::from_ne_bytes(seed), phase);
+        workers.push(spawn(&format!("worker-{number}"), run).map_err(StartError::Thread)?);
+    }
+    Ok(workers)
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Reloads when files change, and keeps house in between.
+fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
+    let (mut swept, mut told) = (Instant::now(), Instant::now());
+    loop {
+        match files.wait() {
+            Wake::Reload => {
+                reloader.reload();
+                files.follow(reloader.sources.files());
+            }
+            Wake::Idle => {}
+            Wake::Stop => return,
+        }
+        if swept.elapsed() >= SWEEP_EVERY {
+            swept = Instant::now();
+            reloader.builder.sweep();
+        }
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            match reloader.shared.slots.take_refused() {
+                0 => {}
+                refused => tracing::warn!(event = "connections_refused", count = refused as u64),
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The command line: what `keyward --help` shows. Doc comments here are the help texts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::key::when::When;
+use crate::vocab::units::{Rate, parse_duration, parse_rate};
+
+/// An API-key gateway: hashed keys, per-key limits, one JSON line per decision.
+#[derive(Clone, Parser)]
+#[command(name = "keyward", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// Which files.
+    #[command(flatten)]
+    pub files: Files,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The two files, for every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Files {
+    /// The configuration; without it ./keyward.toml, ./config/keyward.toml or /etc/keyward/keyward.toml
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "KEYWARD_CONFIG"
+    )]
+    pub config: Option<PathBuf>,
+    /// The keys; without it the file that the configuration names
+    #[arg(long, value_name = "FILE", global = true, env = "KEYWARD_KEYS")]
+    pub keys: Option<PathBuf>,
+}
+
+/// One command each.
+#[derive(Clone, Subcommand)]
+pub enum Command {
+    /// Serve
+    Run(RunArgs),
+    /// Try everything at once: a gateway with an upstream, a certificate and a key of its own
+    Demo(DemoArgs),
+    /// Read everything that `run` would read, open nothing, and report every problem
+    Check(CheckArgs),
+    /// Write a commented keyward.toml and an empty keys.toml
+    Init(InitArgs),
+    /// Make, show and change keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print version, commit, compiler and features
+    Version(VersionArgs),
+}
+
+/// `keyward run`
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// Forward to this server, as http://HOST:PORT
+    #[arg(long, value_name = "URL", env = "KEYWARD_UPSTREAM")]
+    pub upstream: Option<String>,
+    /// Listen here, as IP:PORT
+    #[arg(long, value_name = "ADDR", env = "KEYWARD_LISTEN")]
+    pub listen: Option<String>,
+}
+
+/// `keyward demo`
+#[derive(Args, Clone, Debug, Default)]
+pub struct DemoArgs {}
+
+/// `keyward check`
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keyward init`
+#[derive(Args, Clone, Debug)]
+pub struct InitArgs {
+    /// Where to
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
+/// `keyward version`
+#[derive(Args, Clone, Debug, Default)]
+pub struct VersionArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keyward key …`
+#[derive(Clone, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, print it once on stdout, and store its hash
+    New(Box<NewArgs>),
+    /// Print all keys, never a hash
+    List(ListArgs),
+    /// Print one key, never its hash
+    Show(ShowArgs),
+    /// Refuse a key for good
+    Revoke(ChangeArgs),
+    /// Refuse a key until it is enabled again
+    Disable(ChangeArgs),
+    /// Take a disabled key again
+    Enable(EnableArgs),
+    /// Refuse a key for good, because somebody else has it
+    Compromised(ChangeArgs),
+    /// Give a key a new expiry, and take it again if it was disabled
+    Renew(RenewArgs),
+    /// Make a new secret for a key and print it once on stdout; the old one works until the grace ends
+    Rotate(RotateArgs),
+    /// Print the hash of the key on stdin, as it stands in the key file
+    Hash(SecretArgs),
+    /// Print which key the one on stdin is, and its state
+    Identify(SecretArgs),
+}
+
+/// `keyward key new`
+#[derive(Args, Clone, Default)]
+pub struct NewArgs {
+    /// The stable name in logs, metrics and headers
+    #[arg(value_parser = key_id)]
+    pub id: String,
+    /// Who answers for it
+    #[arg(long, value_name = "TEXT")]
+    pub owner: Option<String>,
+    /// Anything
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// A [plan.NAME] of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub plan: Option<String>,
+    /// A role; may be repeated
+    #[arg(long = "role", value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// As 100/s, 600/5m or "5000/h burst 200"; may be repeated
+    #[arg(long = "limit", value_name = "RATE", value_parser = parse_rate)]
+    pub limits: Vec<Rate>,
+    /// As 1000000/month
+    #[arg(long, value_name = "QUOTA")]
+    pub quota: Option<String>,
+    /// Requests at the same time
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// As 90d, 2027-01-01, 2027-01-01T12:00:00Z or never; without it keys.expires_default
+    #[arg(long, value_name = "WHEN", value_parser = When::parse_expiry)]
+    pub expires: Option<When>,
+    /// As 7d, 2027-01-01 or 2027-01-01T12:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = When::parse_instant)]
+    pub not_before: Option<When>,
+    /// Where clients must be, as 10.0.0.0/8; may be repeated
+    #[arg(long = "network", value_name = "CIDR")]
+    pub networks: Vec<String>,
+    /// A route by its name; may be repeated
+    #[arg(long = "route", value_name = "NAME")]
+    pub routes: Vec<String>,
+    /// A method; may be repeated
+    #[arg(long = "method", value_name = "METHOD")]
+    pub methods: Vec<String>,
+    /// A path, exact or ending in /*; may be repeated
+    #[arg(long = "path", value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// A free pair; may be repeated
+    #[arg(long = "meta", value_name = "K=V", value_parser = pair)]
+    pub meta: Vec<(String, String)>,
+}
+
+/// `keyward key list`
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keyward key show`
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Which key
+    pub id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keyward key revoke`, `disable`, `compromised`
+#[derive(Args, Clone, Debug)]
+pub struct ChangeArgs {
+    /// Which key
+    pub id: String,
+    /// Why, for the key file
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `keyward key enable`
+#[derive(Args, Clone, Debug)]
+pub struct EnableArgs {
+    /// Which key
+    pub id: String,
+}
+
+/// `keyward key renew`
+#[derive(Args, Clone, Debug)]
+pub struct RenewArgs {
+    /// Which key
+    pub id: String,
+    /// As 90d, 2027-01-01, 2027-01-01T12:00:00Z or never; without it keys.expires_default
+    #[arg(long, value_name = "WHEN", value_parser = When::parse_expiry)]
+    pub expires: Option<When>,
+}
+
+/// `keyward key rotate`
+#[derive(Args, Clone, Debug)]
+pub struct RotateArgs {
+    /// Which key
+    pub id: String,
+    /// How long the old secret still works, as 24h; 0 = not at all
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub grace: Duration,
+}
+
+/// `keyward key hash`, `identify`
+#[derive(Args, Clone, Default)]
+pub struct SecretArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// A secret in the wrong place. It is taken here to be refused without being repeated, as clap would.
+    #[arg(hide = true)]
+    pub misplaced: Vec<OsString>,
+}
+
+/// `[a-z0-9][a-z0-9._-]{0,62}`
+fn key_id(text: &str) -> Result<String, &'static str> {
+    let mut letters = text.bytes();
+    let word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = text.len() <= 63
+        && letters.next().is_some_and(word)
+        && letters.all(|c| word(c) || b"._-".contains(&c));
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("an id is 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins with a letter or a digit")
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a pair is NAME=VALUE"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, i32> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.exit_code())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_files_may_stand_anywhere() {
+        for line in [
+            "keyward -c a.toml --keys k.toml key list",
+            "keyward key -c a.toml --keys k.toml list",
+            "keyward key list --config a.toml --keys=k.toml",
+            "keyward -c a.toml run --keys k.toml",
+            "keyward check --keys k.toml -c a.toml --json",
+        ] {
+            let files = parse(line).ok().map(|cli| cli.files).unwrap_or_default();
+            assert_eq!(files.config, Some("a.toml".into()), "{line}");
+            assert_eq!(files.keys, Some("k.toml".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn run_takes_a_sidecar_from_flags() {
+        let Ok(Command::Run(run)) =
+            parse("keyward run --upstream http://x --listen 127.0.0.1:1").map(|cli| cli.command)
+        else {
+            panic!("it is good usage")
+        };
+        assert_eq!(run.upstream.as_deref(), Some("http://x"));
+        assert_eq!(run.listen.as_deref(), Some("127.0.0.1:1"));
+    }
+
+    #[test]
+    fn wrong_usage_is_2_and_help_is_0() {
+        for line in [
+            "keyward",
+            "keyward key",
+            "keyward frobnicate",
+            "keyward key new",
+            "keyward key new a b",
+            "keyward key revoke",
+            "keyward key list x",
+            "keyward key list --upstream http://x",
+            "keyward run --json",
+        ] {
+            assert_eq!(parse(line).err(), Some(2), "{line}");
+        }
+        for line in [
+            "keyward --help",
+            "keyward key new --help",
+            "keyward --version",
+        ] {
+            assert_eq!(parse(line).err(), Some(0), "{line}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use std::io::{self, Write};
+
+use super::{DAY, Desk};
+use crate::vocab::digest::Digest;
+
+/// One key of each kind.
+fn full_desk() -> Desk {
+    let desk = Desk::new();
+    for line in [
+        "new a --owner ann --limit 5/s --expires 2d",
+        "new b --not-before 2d --plan gold --meta k=v --note evil\u{1b}[2J",
+        "new c",
+        "rotate b",
+        "revoke c --reason left",
+    ] {
+        desk.good(&line.split(' ').collect::<Vec<_>>());
+    }
+    let odd = "\n[[key]]\nid = \"d\"\nstate = \"odd\"\n";
+    desk.write("keys.toml", &(desk.keys() + odd));
+    desk
+}
+
+fn json(desk: &Desk, args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&desk.good(args)).expect("JSON")
+}
+
+#[test]
+fn list_shows_every_entry_and_its_state() {
+    let desk = full_desk();
+    assert_eq!(
+        desk.good(&["list"]),
+        "ID  STATE          OWNER  PLAN  CREATED     EXPIRES     LIMITS\n\
+         a   active         ann          2026-11-21  2026-11-23  5/s\n\
+         b   not_yet_valid         gold  2026-11-21  never\n\
+         c   revoked                     2026-11-21  never\n\
+         d   quarantined"
+    );
+    desk.clock.advance(DAY * 2);
+    let all = json(&desk, &["list", "--json"]);
+    let states: Vec<_> = (0..4).map(|n| &all[n]["state"]).collect();
+    assert_eq!(states, ["expired", "active", "revoked", "quarantined"]);
+    assert_eq!(all[1]["previous"][0]["until"], "2026-11-22T10:00:00Z");
+    assert_eq!(all[2]["reason"], "left");
+    assert_eq!(json(&desk, &["show", "b", "--json"]), all[1]);
+}
+
+#[test]
+fn show_tells_what_there_is_and_obeys_no_control_character() {
+    let desk = full_desk();
+    assert_eq!(
+        desk.good(&["show", "b"]),
+        "id                 b\n\
+         state              not_yet_valid\n\
+         note               evil\\u{1b}[2J\n\
+         created            2026-11-21T10:00:00Z\n\
+         expires            never\n\
+         not before         2026-11-23T10:00:00Z\n\
+         plan               gold\n\
+         old secrets until  2026-11-22T10:00:00Z\n\
+         meta               k=v"
+    );
+    let bad = desk.run(&["show", "d"]);
+    assert_eq!(
+        bad.out,
+        "id                 d\nstate              quarantined\n"
+    );
+    assert!(bad.err.contains("keys.toml:"), "{}", bad.err);
+}
+
+#[test]
+fn no_hash_is_ever_shown() {
+    let desk = full_desk();
+    for line in ["list", "list --json", "show b", "show b --json", "show d"] {
+        let answer = desk.run(&line.split(' ').collect::<Vec<_>>());
+        assert!(!answer.out.contains("sha256") && !answer.err.contains("sha256"));
+    }
+}
+
+#[test]
+fn colour_only_where_it_is_asked_for() {
+    let desk = Desk::with_keys("");
+    desk.good(&["new", "a"]);
+    assert!(!desk.good(&["list"]).contains('\u{1b}'));
+    let mut out = Vec::new();
+    desk.run_on(&["list"], "", &mut out, &mut io::sink(), true);
+    assert!(String::from_utf8_lossy(&out).contains("\u{1b}[32mactive\u{1b}[0m"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_no_empty_list() {
+    let desk = Desk::new();
+    assert!(desk.refused(&["list"], 1).contains("failed to read"));
+    desk.refused(&["revoke", "a"], 1);
+    assert!(!desk.folder.path().join("keys.toml").exists());
+}
+
+#[test]
+fn hash_reads_stdin_alone_and_strips_one_line_end() {
+    let desk = Desk::new();
+    let expected = format!("sha256:{}\n", Digest::sha256(b"my old key").to_hex());
+    for stdin in ["my old key", "my old key\n", "my old key\r\n"] {
+        assert_eq!(desk.run_with(&["hash"], stdin).out, expected);
+    }
+    let json = desk.run_with(&["hash", "--json"], "my old key").out;
+    assert_eq!(json, format!("{{\"hash\":\"{}\"}}\n", expected.trim_end()));
+    assert_eq!(desk.run_with(&["hash"], "").code, 2);
+    assert_eq!(desk.run_with(&["hash"], "\n").code, 2);
+    for hopeless in ["my old key\n\n", "kw_short", "clé", &"x".repeat(513)] {
+        assert_eq!(desk.run_with(&["hash"], hopeless).code, 1, "{hopeless}");
+    }
+    assert_eq!(
+        desk.run_with(&["hash"], &("x".repeat(512) + "\r\n")).code,
+        0
+    );
+    for command in ["hash", "identify"] {
+        let answer = desk.run(&[command, "kw_sEcReT"]);
+        assert_eq!((answer.code, answer.out.as_str()), (2, ""));
+        assert!(!answer.err.contains("sEcReT"), "{}", answer.err);
+    }
+}
+
+#[test]
+fn identify_knows_ours_and_nobody_elses() {
+    let desk = Desk::new();
+    let key = desk.good(&["new", "a"]);
+    assert_eq!(desk.identify(&key).out, "a active\n");
+    assert_eq!(
+        desk.run_with(&["identify", "--json"], &key).out,
+        "{\"id\":\"a\",\"state\":\"active\"}\n"
+    );
+    let stranger = desk.identify("somebody else's");
+    assert_eq!((stranger.code, stranger.out.as_str()), (1, ""));
+    let mut mistyped = key.clone();
+    mistyped.replace_range(5..6, if &key[5..6] == "x" { "y" } else { "x" });
+    let answer = desk.identify(&mistyped);
+    assert_eq!(answer.code, 1);
+    assert!(answer.err.contains("checksum") && !answer.err.contains(&mistyped));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error_but_a_key_nobody_saw_is() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let desk = Desk::new();
+    let mut err = Vec::new();
+    assert_eq!(
+        desk.run_on(&["new", "a"], "", &mut Gone, &mut err, false),
+        1
+    );
+    assert!(String::from_utf8_lossy(&err).contains("rotate"));
+    assert_eq!(
+        desk.run_on(&["list"], "", &mut Gone, &mut io::sink(), false),
+        0
+    );
+    assert_eq!(desk.run_on(&["list"], "", &mut Gone, &mut Gone, false), 0);
+}

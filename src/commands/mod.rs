@@ -1,0 +1,7 @@
+//! One module per command. A command gets its streams and its clock from outside and gives its exit code back.
+
+pub mod console;
+pub mod demo;
+pub mod key;
+pub mod run;
+pub mod version;
