@@ -135,10 +135,7 @@ pub fn admit(
     wide.check(client, now)?;
 
     take_all(buckets, || wide.take(client, now), now)?;
-    let reading = buckets
-        .iter()
-        .map(|b| b.read(now.mono))
-        .reduce(Reading::nearer);
+    let reading = buckets.iter().map(|b| b.read_now()).reduce(Reading::nearer);
     Ok(Admitted {
         route,
         identified,

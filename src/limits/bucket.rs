@@ -116,6 +116,12 @@ impl Bucket {
             .reading(self.arrival.0.load(Ordering::Acquire), now)
     }
 
+    /// How full it is after a unit was taken: by the limiter's own clock, because a reading of an earlier moment would
+    /// not show the refill since.
+    pub fn read_now(&self) -> Reading {
+        self.read(self.limiter.clock().0.mono())
+    }
+
     /// Takes one unit if there is one.
     pub fn take(&self) -> Option<Taken> {
         self.limiter.check().ok()?;
