@@ -3,6 +3,8 @@
 pub mod decide;
 pub mod respond;
 pub mod response_body;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -195,8 +195,7 @@ impl GovernorClock for Ticks {
     type Instant = Tick;
 
     fn now(&self) -> Tick {
-        // 0 means "never used" in the cell.
-        Tick(self.0.mono().max(1))
+        Tick(self.0.mono())
     }
 }
 

@@ -22,7 +22,7 @@ enum Source {
 /// An instant, read once per request and handed to every stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
-    /// Monotonic nanoseconds since the clock was made.
+    /// Monotonic nanoseconds since just before the clock was made: never 0, which can mean "never".
     pub mono: u64,
     /// Wall-clock microseconds since the Unix epoch.
     pub wall_us: i64,
@@ -51,11 +51,11 @@ impl Clock {
         }
     }
 
-    /// Monotonic nanoseconds since the clock was made.
+    /// Monotonic nanoseconds since just before the clock was made.
     pub fn mono(&self) -> u64 {
         match &self.0 {
-            Source::System { origin } => nanos(origin.elapsed()),
-            Source::Manual { elapsed, .. } => elapsed.load(Ordering::Relaxed),
+            Source::System { origin } => nanos(origin.elapsed()).saturating_add(1),
+            Source::Manual { elapsed, .. } => elapsed.load(Ordering::Relaxed).saturating_add(1),
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(
             clock.now(),
             Now {
-                mono: 0,
+                mono: 1,
                 wall_us: 1_000_000_000
             }
         );
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(
             clock.now(),
             Now {
-                mono: 5_000_000,
+                mono: 5_000_001,
                 wall_us: 1_000_005_000
             }
         );
