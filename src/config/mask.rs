@@ -214,7 +214,10 @@ fn is_key_like(run: &str) -> bool {
     let lower = |word: &str| word.bytes().any(|c| c.is_ascii_lowercase());
     let upper = |word: &str| word.bytes().any(|c| c.is_ascii_uppercase());
     let long_word = run.split(['_', '-']).any(|word| {
-        word.len() >= 32 || (word.len() >= 20 && digit(word) && (lower(word) || upper(word)))
+        let (digit, lower, upper) = (digit(word), lower(word), upper(word));
+        word.len() >= 32
+            || (word.len() >= 20 && digit && (lower || upper))
+            || (word.len() >= 10 && digit && lower && upper)
     });
     let prefixed = run.split('_').skip(1).any(|word| {
         word.len() >= 24 || (word.len() >= 16 && (digit(word) || (lower(word) && upper(word))))
@@ -261,6 +264,7 @@ mod tests {
             (r#"note = "a = b""#, r#"note = "a = b""#),
             (r#"headers_max = 100"#, r#"headers_max = 100"#),
             ("a = 2026-11-21T10:00:00Z", "a = 2026-11-21T10:00:00Z"),
+            (r#"a = ["1/s"RoTi1xQ7BnHfZ0aB3dE"#, r#"a = ["1/s"…"#),
         ];
         for (plain, shown) in table {
             assert_eq!(line(plain, false).text, shown);

@@ -1,7 +1,8 @@
 //! `[log]`
 
 use super::{Level, Log, OnFull, Output};
-use crate::config::reader::{Neutral, Table, Wrong};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Neutral, Table};
 use crate::config::source::SourceFile;
 
 pub(super) fn log(file: &mut Table<'_>) -> Log {

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{CertificatePaths, Http, Insecure, Listener, Server};
-use crate::config::reader::{Item, Neutral, Table, Wrong, located};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Item, Neutral, Table, located};
 use crate::vocab::units;
 
 pub(super) fn server(file: &mut Table<'_>) -> Server {

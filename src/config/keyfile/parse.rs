@@ -7,13 +7,14 @@ use super::entry::{self, Entry};
 use super::{KeyFile, Quarantined, StoredHash};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
-use crate::config::reader::{self, Problems, Table, Wrong};
+use crate::config::problems::{self, Problems, Wrong};
+use crate::config::reader::Table;
 use crate::config::source::SourceFile;
 
 /// Reads `keys.toml`. What is no list of `[[key]]` is refused as a whole, so that a half-written file is never half
 /// applied; an entry that is wrong on its own is quarantined, and the report warns of it.
 pub fn parse(source: &Arc<SourceFile>) -> Result<(KeyFile, Report), Report> {
-    let document = reader::document(source)?;
+    let document = problems::document(source)?;
     let whole = Problems::new(source, Severity::Error);
     let mut file = Table::new(&whole, "", document.get_ref(), 0..0);
     let tables = file.tables("key").unwrap_or_default();

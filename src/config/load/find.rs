@@ -116,7 +116,7 @@ mod tests {
             .unwrap_or_default();
         assert_eq!(
             wrong,
-            "`listener.address`: expected an address and a port; `upstream.default.servers`: expected `http://HOST` or `http://HOST:PORT`"
+            "`upstream.default.servers`: expected `http://HOST` or `http://HOST:PORT`; `listener.address`: expected an address and a port"
         );
     }
 }
