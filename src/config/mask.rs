@@ -4,6 +4,7 @@
 //! may end up in a log.
 
 use std::ops::Range;
+use std::path::Path;
 
 const ELLIPSIS: &str = "…";
 
@@ -45,9 +46,7 @@ pub(super) fn line(text: &str, broken: bool) -> Masked {
 /// A word of a file between backticks, for a message: hidden where it may be a secret, cut where it is long.
 pub(super) fn quoted(word: &str) -> String {
     const LONGEST: usize = 64;
-    let mut hidden = Vec::new();
-    secret_runs(word, &mut hidden);
-    let shown = apply(word, hidden).text;
+    let shown = plain(word);
     let mut out = String::from("`");
     out.extend(shown.chars().take(LONGEST).flat_map(char::escape_debug));
     if shown.chars().nth(LONGEST).is_some() {
@@ -55,6 +54,20 @@ pub(super) fn quoted(word: &str) -> String {
     }
     out.push('`');
     out
+}
+
+/// A path for a message. A path is what stood where one belongs: it, too, may be a secret.
+pub(super) fn path(path: &Path) -> String {
+    plain(&path.display().to_string())
+        .chars()
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+fn plain(word: &str) -> String {
+    let mut hidden = Vec::new();
+    secret_runs(word, &mut hidden);
+    apply(word, hidden).text
 }
 
 fn apply(text: &str, mut hidden: Vec<Range<usize>>) -> Masked {
@@ -291,6 +304,8 @@ mod tests {
                 }
             }
             assert!(!quoted(secret).contains(&secret[8..16]));
+            let shown = path(&Path::new("conf").join(secret));
+            assert!(!shown.contains(&secret[8..16]), "{shown}");
         }
     }
 

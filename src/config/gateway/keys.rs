@@ -236,7 +236,7 @@ fn secret_ref(text: &str, source: &SourceFile) -> Result<SecretRef, Wrong> {
         Some(("env", _)) => Err(Wrong::value(
             "expected the name of an environment variable after `env:`",
         )),
-        Some(("file", path)) if !path.is_empty() && !path.contains('\0') => {
+        Some(("file", path)) if !path.is_empty() && !path.contains(char::is_control) => {
             Ok(SecretRef::File(source.resolve(path)))
         }
         Some(("file", _)) => Err(Wrong::value("expected the path of a file after `file:`")),

@@ -61,7 +61,7 @@ pub fn sidecar(upstream: &str, keys: &Path, listen: &str) -> Result<Loaded<Gatew
         quoted(listen),
         quoted(keys),
     );
-    let source = Arc::new(SourceFile::new("", text));
+    let source = Arc::new(SourceFile::new("command line", text));
     let (value, warnings) = gateway::parse(&source).map_err(|report| {
         let messages = report
             .diagnostics()

@@ -108,6 +108,26 @@ fn secrets() {
 }
 
 #[test]
+fn what_was_pasted_in_the_place_of_a_name_is_not_repeated() {
+    let key = "kw_4fTq0zXhJ2Lr8vWbNc6YdKmPs9GuEaRoTi1xQ7BnHfZ0aB3dE";
+    let path = PathBuf::from(key);
+    let (cert, private) = (located(path.clone()), located(path.clone()));
+    let certificate = CertificatePaths { cert, key: private };
+    let mut reports = vec![
+        resolve_secret(&located(SecretRef::Env(key.to_owned())), &config()).err(),
+        resolve_secret(&located(SecretRef::File(path.clone())), &config()).err(),
+        load_certificates(&[certificate], &config()).err(),
+        load_keys(&located(path), &config()).err(),
+    ];
+    reports.retain(Option::is_some);
+    assert_eq!(reports.len(), 4);
+    for report in reports.into_iter().flatten() {
+        let out = format!("{}{}{report:?}", report.render(false), report.to_json());
+        assert!(!out.contains(&key[3..11]), "{out}");
+    }
+}
+
+#[test]
 fn certificates_and_their_keys() {
     let dir = tempfile::tempdir().expect("a scratch folder");
     let write = |name: &str, text: &str| {

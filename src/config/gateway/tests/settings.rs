@@ -135,11 +135,13 @@ fn keys() {
         Some(HeaderName::from_static("x-consumer-plan"))
     );
 
-    refused(
-        "[keys]\nfile = ",
-        &["\"\"", "\"a\\u0000\""],
-        "invalid-value",
-    );
+    refused("[keys]\nfile = ", &["\"\""], "invalid-value");
+    let pasted = [
+        "\"a\\u0000\"",
+        "\"-----BEGIN PRIVATE KEY-----\"",
+        "\"\"\"a\nb\"\"\"",
+    ];
+    refused("[keys]\nfile = ", &pasted, "inline-secret");
     refused(
         "[keys]\nprefix = ",
         &["\"\"", "\"k_w\"", "\"ключ\"", "\"abcdefghijklmnopq\""],
