@@ -134,7 +134,10 @@ fn keys() {
         keys.identity.plan,
         Some(HeaderName::from_static("x-consumer-plan"))
     );
+}
 
+#[test]
+fn keys_refused() {
     refused("[keys]\nfile = ", &["\"\""], "invalid-value");
     let pasted = [
         "\"a\\u0000\"",
@@ -278,7 +281,10 @@ fn routes() {
     assert_eq!(third.host, HostPattern::Exact("[::1]".into()));
     assert_eq!(third.path, PathPattern::Exact("/".into()));
     assert_eq!(third.timeout, Duration::from_secs(5));
+}
 
+#[test]
+fn routes_refused() {
     let hosts = [
         "\"\"",
         "\"*\"",
