@@ -12,6 +12,7 @@ use std::ops::Range;
 use jiff::Timestamp;
 
 pub use self::cross::cross_check;
+pub(crate) use self::cross::needs_pepper;
 pub use self::parse::parse;
 use crate::vocab::digest::Digest;
 use crate::vocab::units::Rate;

@@ -19,6 +19,7 @@ pub use self::secret::resolve_secret;
 use super::diagnostics::{Diagnostic, Report, Severity};
 use super::gateway::{self, Gateway, Located};
 use super::keyfile::{self, KeyFile};
+use super::mask;
 use super::source::SourceFile;
 
 /// The largest file that is read: a million keys have room in it.
@@ -88,7 +89,7 @@ fn read_keys(
                 "`keyward key new ID` makes it with a first key, `keyward init` an empty one"
                     .to_owned()
             });
-            let message = format!("failed to read the key file {}: {why}", path.display());
+            let message = format!("failed to read the key file {}: {why}", mask::path(path));
             let code = if missing {
                 "missing-keys-file"
             } else {

@@ -4,6 +4,7 @@
 //! may end up in a log.
 
 use std::ops::Range;
+use std::path::Path;
 
 const ELLIPSIS: &str = "…";
 
@@ -45,9 +46,7 @@ pub(super) fn line(text: &str, broken: bool) -> Masked {
 /// A word of a file between backticks, for a message: hidden where it may be a secret, cut where it is long.
 pub(super) fn quoted(word: &str) -> String {
     const LONGEST: usize = 64;
-    let mut hidden = Vec::new();
-    secret_runs(word, &mut hidden);
-    let shown = apply(word, hidden).text;
+    let shown = plain(word);
     let mut out = String::from("`");
     out.extend(shown.chars().take(LONGEST).flat_map(char::escape_debug));
     if shown.chars().nth(LONGEST).is_some() {
@@ -55,6 +54,20 @@ pub(super) fn quoted(word: &str) -> String {
     }
     out.push('`');
     out
+}
+
+/// A path for a message. A path is what stood where one belongs: it, too, may be a secret.
+pub(super) fn path(path: &Path) -> String {
+    plain(&path.display().to_string())
+        .chars()
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+fn plain(word: &str) -> String {
+    let mut hidden = Vec::new();
+    secret_runs(word, &mut hidden);
+    apply(word, hidden).text
 }
 
 fn apply(text: &str, mut hidden: Vec<Range<usize>>) -> Masked {
@@ -214,7 +227,10 @@ fn is_key_like(run: &str) -> bool {
     let lower = |word: &str| word.bytes().any(|c| c.is_ascii_lowercase());
     let upper = |word: &str| word.bytes().any(|c| c.is_ascii_uppercase());
     let long_word = run.split(['_', '-']).any(|word| {
-        word.len() >= 32 || (word.len() >= 20 && digit(word) && (lower(word) || upper(word)))
+        let (digit, lower, upper) = (digit(word), lower(word), upper(word));
+        word.len() >= 32
+            || (word.len() >= 20 && digit && (lower || upper))
+            || (word.len() >= 10 && digit && lower && upper)
     });
     let prefixed = run.split('_').skip(1).any(|word| {
         word.len() >= 24 || (word.len() >= 16 && (digit(word) || (lower(word) && upper(word))))
@@ -261,6 +277,7 @@ mod tests {
             (r#"note = "a = b""#, r#"note = "a = b""#),
             (r#"headers_max = 100"#, r#"headers_max = 100"#),
             ("a = 2026-11-21T10:00:00Z", "a = 2026-11-21T10:00:00Z"),
+            (r#"a = ["1/s"RoTi1xQ7BnHfZ0aB3dE"#, r#"a = ["1/s"…"#),
         ];
         for (plain, shown) in table {
             assert_eq!(line(plain, false).text, shown);
@@ -287,6 +304,8 @@ mod tests {
                 }
             }
             assert!(!quoted(secret).contains(&secret[8..16]));
+            let shown = path(&Path::new("conf").join(secret));
+            assert!(!shown.contains(&secret[8..16]), "{shown}");
         }
     }
 

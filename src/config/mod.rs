@@ -6,5 +6,6 @@ pub mod gateway;
 pub mod keyfile;
 pub mod load;
 mod mask;
+mod problems;
 mod reader;
 pub mod source;

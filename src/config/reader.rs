@@ -4,131 +4,17 @@
 //! serde would stop at the first problem and lose the places; this walks the spanned tree of the `toml` crate instead.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
-use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Diagnostic, Report, SYNTAX, Severity};
 use super::gateway::Located;
 use super::mask::quoted;
+use super::problems::{Problems, Wrong};
 use super::source::SourceFile;
-use crate::vocab::units::{self, UnitError};
-
-/// How many mistakes of syntax are noted: after the first few, one only follows from another.
-const SYNTAX_MAX: usize = 10;
-
-/// What is wrong with a value, before its place is known.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    code: &'static str,
-    message: Cow<'static, str>,
-    hint: Option<String>,
-}
-
-impl Wrong {
-    pub(super) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    /// A value that is not what it should be.
-    pub(super) fn value(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new("invalid-value", message)
-    }
-
-    /// An option of later versions.
-    pub(super) fn later(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new("not-supported-yet", message)
-    }
-
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-impl From<UnitError> for Wrong {
-    fn from(UnitError(message): UnitError) -> Self {
-        Self::value(message)
-    }
-}
-
-/// The problems of one file, gathered while it is read.
-pub(super) struct Problems {
-    source: Arc<SourceFile>,
-    severity: Severity,
-    list: RefCell<Vec<Diagnostic>>,
-}
-
-impl Problems {
-    /// Problems of `source`; those added without a severity are of `severity`.
-    pub(super) fn new(source: &Arc<SourceFile>, severity: Severity) -> Self {
-        Self {
-            source: Arc::clone(source),
-            severity,
-            list: RefCell::default(),
-        }
-    }
-
-    pub(super) fn add(&self, span: Range<usize>, wrong: Wrong) {
-        self.put(self.severity, span, wrong);
-    }
-
-    pub(super) fn warn(&self, span: Range<usize>, wrong: Wrong) {
-        self.put(Severity::Warning, span, wrong);
-    }
-
-    fn put(&self, severity: Severity, span: Range<usize>, wrong: Wrong) {
-        self.list.borrow_mut().push(Diagnostic {
-            severity,
-            code: wrong.code,
-            file: Arc::clone(&self.source),
-            span: Some(span),
-            message: wrong.message.into_owned(),
-            hint: wrong.hint,
-        });
-    }
-
-    pub(super) fn source(&self) -> &SourceFile {
-        &self.source
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.list.borrow().len()
-    }
-
-    /// The place and text of the first problem at or behind number `from`, for a log line.
-    pub(super) fn location(&self, from: usize) -> Option<String> {
-        self.list.borrow().get(from).map(Diagnostic::location)
-    }
-
-    pub(super) fn into_report(self) -> Report {
-        Report::of_file(self.list.into_inner())
-    }
-}
-
-/// The tree of a file, or what is not TOML in it.
-pub(super) fn document(source: &Arc<SourceFile>) -> Result<Spanned<DeTable<'_>>, Report> {
-    let (document, errors) = DeTable::parse_recoverable(source.text());
-    if errors.is_empty() {
-        return Ok(document);
-    }
-    let problems = Problems::new(source, Severity::Error);
-    for error in errors.iter().take(SYNTAX_MAX) {
-        // Only the message: it is made of fixed words, while the whole error shows the line as it is.
-        let message = error.message().to_owned();
-        let span = error.span().unwrap_or(0..0);
-        problems.add(span, Wrong::new(SYNTAX, message));
-    }
-    Err(problems.into_report())
-}
+use crate::vocab::units;
 
 /// A table that is being read.
 pub(super) struct Table<'a> {
@@ -271,13 +157,10 @@ impl<'a> Table<'a> {
         let Some(item) = self.get(key) else {
             return default;
         };
-        match item.value {
-            DeValue::Boolean(value) => *value,
-            _ => {
-                item.wrong_type("`true` or `false`");
-                default
-            }
-        }
+        item.value.as_bool().unwrap_or_else(|| {
+            item.wrong_type("`true` or `false`");
+            default
+        })
     }
 
     /// One of a few words.
@@ -370,8 +253,7 @@ impl<'a> Table<'a> {
 impl<'a> Item<'a> {
     /// Notes a problem with this value.
     pub(super) fn wrong(&self, wrong: impl Into<Wrong>) {
-        let mut wrong = wrong.into();
-        wrong.message = format!("`{}`: {}", self.name, wrong.message).into();
+        let wrong = wrong.into().about(&self.name);
         self.problems.add(self.span.clone(), wrong);
     }
 
@@ -398,13 +280,11 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn string(&self) -> Option<Located<&'a str>> {
-        match self.value {
-            DeValue::String(text) => Some(located(&**text, self.span.clone())),
-            _ => {
-                self.wrong_type("a string");
-                None
-            }
-        }
+        let Some(text) = self.value.as_str() else {
+            self.wrong_type("a string");
+            return None;
+        };
+        Some(located(text, self.span.clone()))
     }
 
     pub(super) fn parsed<T, E: Into<Wrong>>(

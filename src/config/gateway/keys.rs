@@ -7,7 +7,8 @@ use http::HeaderName;
 use super::server::file_path;
 use super::{Identity, Keys, Located, SecretRef, Source};
 use crate::config::mask::quoted;
-use crate::config::reader::{Item, Table, Wrong, located, positive_duration};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Item, Table, located, positive_duration};
 use crate::config::source::SourceFile;
 
 pub(super) fn keys(file: &mut Table<'_>) -> Keys {
@@ -235,7 +236,7 @@ fn secret_ref(text: &str, source: &SourceFile) -> Result<SecretRef, Wrong> {
         Some(("env", _)) => Err(Wrong::value(
             "expected the name of an environment variable after `env:`",
         )),
-        Some(("file", path)) if !path.is_empty() && !path.contains('\0') => {
+        Some(("file", path)) if !path.is_empty() && !path.contains(char::is_control) => {
             Ok(SecretRef::File(source.resolve(path)))
         }
         Some(("file", _)) => Err(Wrong::value("expected the path of a file after `file:`")),
@@ -252,6 +253,12 @@ fn identity(mut table: Table<'_>, sources: &[Source]) -> Identity {
     let mut taken = Vec::new();
     let mut header = |key, default: Option<HeaderName>| {
         let Some(item) = table.get(key) else {
+            if taken.iter().any(|name| Some(name) == default.as_ref()) {
+                let message = format!(
+                    "`keys.identity` sends in one header what `{key}` sends in it by default"
+                );
+                table.problems().add(table.span(), Wrong::value(message));
+            }
             taken.extend(default.clone());
             return default;
         };

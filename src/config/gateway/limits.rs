@@ -1,7 +1,8 @@
 //! `[limits]` and `[plan.NAME]`.
 
 use super::{Limits, Plan};
-use crate::config::reader::{Neutral, Table, Wrong};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Neutral, Table};
 use crate::vocab::units::{self, Rate};
 
 /// How many policies one list may hold: each is checked at every request.
@@ -76,10 +77,10 @@ pub(in crate::config) fn rates(table: &mut Table<'_>) -> Option<Vec<Rate>> {
     Some(rates)
 }
 
-pub(super) fn plan(mut table: Table<'_>) -> Option<Plan> {
+pub(super) fn plan(mut table: Table<'_>) -> Plan {
     let limits = rates(&mut table).unwrap_or_default();
     table.later("quota", &[]);
     table.later("concurrency", &[]);
     table.finish();
-    Some(Plan { limits })
+    Plan { limits }
 }

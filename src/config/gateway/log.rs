@@ -1,7 +1,8 @@
 //! `[log]`
 
 use super::{Level, Log, OnFull, Output};
-use crate::config::reader::{Neutral, Table, Wrong};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Neutral, Table};
 use crate::config::source::SourceFile;
 
 pub(super) fn log(file: &mut Table<'_>) -> Log {
@@ -36,7 +37,7 @@ fn output(text: &str, source: &SourceFile) -> Result<Output, Wrong> {
     match (text, text.strip_prefix("file:")) {
         ("stdout", _) => Ok(Output::Stdout),
         ("stderr", _) => Ok(Output::Stderr),
-        (_, Some(path)) if !path.is_empty() && !path.contains('\0') => {
+        (_, Some(path)) if !path.is_empty() && !path.contains(char::is_control) => {
             Ok(Output::File(source.resolve(path)))
         }
         _ => Err(Wrong::value(

@@ -1,13 +1,14 @@
 //! The whole of `keyward.toml`: its tables one by one, then what holds between them.
 
-use std::collections::BTreeMap;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Gateway, Plan, Route, Upstream, keys, limits, log, route, server, upstream};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
-use crate::config::reader::{self, Neutral, Problems, Table, Wrong, did_you_mean};
+use crate::config::problems::{self, Problems, Wrong};
+use crate::config::reader::{Neutral, Table, did_you_mean};
 use crate::config::source::SourceFile;
 
 /// Reads `keyward.toml`: the gateway with the warnings about it, or everything that is wrong with it.
@@ -22,7 +23,7 @@ pub fn parse(source: &Arc<SourceFile>) -> Result<(Gateway, Report), Report> {
 /// Reads as much as can be read: unless the file is not TOML there is a gateway, with defaults where the file is wrong.
 /// It is for `check`, which goes on to the other files; nothing may be served from it while the report has errors.
 pub(crate) fn read(source: &Arc<SourceFile>) -> (Option<Gateway>, Report) {
-    let document = match reader::document(source) {
+    let document = match problems::document(source) {
         Ok(document) => document,
         Err(report) => return (None, report),
     };
@@ -78,7 +79,7 @@ fn upstreams(file: &mut Table<'_>) -> BTreeMap<String, Upstream> {
 fn named<T>(
     file: &mut Table<'_>,
     key: &'static str,
-    read: impl Fn(Table<'_>) -> Option<T>,
+    read: impl Fn(Table<'_>) -> T,
 ) -> BTreeMap<String, T> {
     let mut out = BTreeMap::new();
     let Some(table) = file.table(key) else {
@@ -93,7 +94,7 @@ fn named<T>(
             table.problems().add(name.span, wrong);
         }
         // A wrong one keeps its name, so that what refers to it is not called wrong, too.
-        if let Some(value) = item.table().and_then(&read) {
+        if let Some(value) = item.table().map(&read) {
             out.insert(name.value.to_owned(), value);
         }
     }
@@ -122,45 +123,60 @@ fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>) -> Vec<R
         }
         return vec![implied];
     };
-    let mut names = HashMap::new();
-    let mut targets = HashMap::<_, Vec<Route>>::new();
+    if tables.is_empty() {
+        problems.add(0..0, Wrong::value("`route` is an empty list"));
+    }
+    let mut seen = Seen::default();
     let mut routes = Vec::with_capacity(tables.len());
     for table in tables {
         let span = table.span();
-        let Some(route::Read {
-            route,
-            name,
-            upstream,
-        }) = route::route(table)
-        else {
-            continue;
-        };
-        if !upstreams.is_empty() && !upstreams.contains_key(&route.upstream) {
-            let wrong = Wrong::new(
-                "unknown-upstream",
-                format!("there is no upstream {}", quoted(&route.upstream)),
-            );
-            let known = upstreams.keys().map(String::as_str);
-            let wrong = match did_you_mean(&route.upstream, known) {
-                Some(word) => wrong.hint(format!("did you mean `{word}`?")),
-                None => wrong.hint("each upstream is a table `[upstream.NAME]`"),
-            };
-            problems.add(upstream.unwrap_or_else(|| span.clone()), wrong);
-        }
-        match names.entry(route.name.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(());
-            }
-            Entry::Occupied(_) => {
-                let message = format!("two routes are called {}", quoted(&route.name));
-                let wrong = Wrong::new("duplicate-route", message)
-                    .hint("give each its own `name`; without one it is the host and path");
-                problems.add(name.unwrap_or_else(|| span.clone()), wrong);
-            }
+        let read = route::route(table);
+        let place = read.upstream.clone().unwrap_or_else(|| span.clone());
+        known_upstream(&read.route, upstreams, problems, place);
+        seen.check(&read, problems, span);
+        routes.push(read.route);
+    }
+    routes
+}
+
+fn known_upstream(
+    route: &Route,
+    upstreams: &BTreeMap<String, Upstream>,
+    problems: &Problems,
+    place: Range<usize>,
+) {
+    if upstreams.is_empty() || upstreams.contains_key(&route.upstream) {
+        return;
+    }
+    let message = format!("there is no upstream {}", quoted(&route.upstream));
+    let wrong = Wrong::new("unknown-upstream", message);
+    let known = upstreams.keys().map(String::as_str);
+    let wrong = match did_you_mean(&route.upstream, known) {
+        Some(word) => wrong.hint(format!("did you mean `{word}`?")),
+        None => wrong.hint("each upstream is a table `[upstream.NAME]`"),
+    };
+    problems.add(place, wrong);
+}
+
+/// The routes so far, by name and by what they take.
+#[derive(Default)]
+struct Seen {
+    names: HashSet<String>,
+    targets: HashMap<String, Vec<Route>>,
+}
+
+impl Seen {
+    fn check(&mut self, read: &route::Read, problems: &Problems, span: Range<usize>) {
+        let route = &read.route;
+        if !self.names.insert(route.name.clone()) {
+            let message = format!("two routes are called {}", quoted(&route.name));
+            let wrong = Wrong::new("duplicate-route", message)
+                .hint("give each its own `name`; without one it is the host and path");
+            problems.add(read.name.clone().unwrap_or_else(|| span.clone()), wrong);
         }
         let target = format!("{:?} {:?}", route.host, route.path);
-        let same = targets.entry(target).or_default();
-        if let Some(first) = same.iter().find(|first| takes_the_same(first, &route)) {
+        let same = self.targets.entry(target).or_default();
+        if let Some(first) = same.iter().find(|first| takes_the_same(first, route)) {
             let message = format!(
                 "this route takes what {} takes: same host, path and method",
                 quoted(&first.name)
@@ -168,12 +184,7 @@ fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>) -> Vec<R
             problems.add(span, Wrong::new("ambiguous-route", message));
         }
         same.push(route.clone());
-        routes.push(route);
     }
-    if routes.is_empty() {
-        problems.add(0..0, Wrong::value("`route` is an empty list"));
-    }
-    routes
 }
 
 /// Of two routes with one host and path: whether a request exists that neither leaves to the other.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::Method;
 
 use super::{Auth, HostPattern, PathPattern, Preflight, Route};
-use crate::config::reader::{Neutral, Table, Wrong};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Neutral, Table};
 
 /// A route, and where its name and its upstream stand if they are written.
 pub(super) struct Read {
@@ -30,7 +31,7 @@ pub(super) fn implied() -> Route {
     }
 }
 
-pub(super) fn route(mut table: Table<'_>) -> Option<Read> {
+pub(super) fn route(mut table: Table<'_>) -> Read {
     let default = implied();
     let name_item = table.get("name");
     let name = name_item.as_ref().and_then(|item| item.parsed(name));
@@ -49,7 +50,7 @@ pub(super) fn route(mut table: Table<'_>) -> Option<Read> {
     let timeout = table.duration("timeout", default.timeout);
     later(&mut table);
     table.finish();
-    Some(Read {
+    Read {
         name: name_item.map(|item| item.span),
         upstream: upstream.as_ref().map(|upstream| upstream.span.clone()),
         route: Route {
@@ -62,7 +63,7 @@ pub(super) fn route(mut table: Table<'_>) -> Option<Read> {
             preflight,
             timeout,
         },
-    })
+    }
 }
 
 /// A pattern as it is written, and as it is meant.

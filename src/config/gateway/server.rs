@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{CertificatePaths, Http, Insecure, Listener, Server};
-use crate::config::reader::{Item, Neutral, Table, Wrong, located};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Item, Neutral, Table, located};
 use crate::vocab::units;
 
 pub(super) fn server(file: &mut Table<'_>) -> Server {
@@ -127,7 +128,11 @@ pub(super) fn file_path(item: &Item<'_>) -> Option<super::Located<std::path::Pat
     let source = item.source();
     let path = item.parsed(|text| match text {
         "" => Err(Wrong::value("expected the path of a file")),
-        text if text.contains('\0') => Err(Wrong::value("a path has no NUL byte")),
+        // Whoever pastes a PEM block here must not find it in a message about a missing file.
+        text if text.contains("-----") || text.contains(char::is_control) => Err(Wrong::new(
+            "inline-secret",
+            "expected the path of a file, not what is in it",
+        )),
         text => Ok(source.resolve(text)),
     })?;
     Some(located(path, item.span.clone()))

@@ -3,14 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::source::SourceFile;
 
+mod settings;
+
 const UPSTREAM: &str = "upstream.default.servers = [\"http://127.0.0.1:3000\"]\n";
+const EXAMPLE: &str = include_str!("../../../config/keyward.toml");
 
 fn file(text: &str) -> Arc<SourceFile> {
-    Arc::new(SourceFile::new("keyward.toml", text))
+    Arc::new(SourceFile::new("conf/keyward.toml", text))
 }
 
 /// `text` behind the smallest file.
@@ -24,42 +29,152 @@ fn good(text: &str) -> Gateway {
     gateway
 }
 
-fn bad(text: &str) -> Vec<String> {
+/// The codes of all problems.
+fn bad(text: &str) -> Vec<&'static str> {
     let report = with(text)
         .err()
         .unwrap_or_else(|| panic!("accepted: {text}"));
-    report
-        .diagnostics()
-        .iter()
-        .map(|problem| problem.message.clone())
-        .collect()
+    report.diagnostics().iter().map(|it| it.code).collect()
 }
 
 fn rendered(text: &str) -> String {
-    parse(&file(text)).err().unwrap_or_default().render(false)
+    let (_, report) = read(&file(text));
+    report.render(false)
 }
 
 #[test]
-fn smoke() {
-    let g = good("");
-    assert_eq!(g.keys.file.value, Path::new("keys.toml"));
-    println!("{:#?}", g);
-    println!(
-        "{}",
-        rendered(
-            "[http]\nheader_timout = \"10s\"\nheaders_max = \"ü\" # é\n[[route]]\nmethods = [\"get\"]\nupstream = 'ordrs'\n[upstream.orders]\nservers = [\"https://x\"]\n[metrics]\nx = 1\n"
-        )
-    );
-    println!(
-        "{}",
-        rendered(
-            "upstream = {}\nkeys = { pepper = \"hunter2\", sources = [\"x\"] }\n[limits]\ntotal = \"ten/s\""
-        )
-    );
-    println!(
-        "{}",
-        rendered("keys = { pepper = \"hunter2\nupstream = \"x\n[[listener]\nhunter3\n")
-    );
-    println!("{}", rendered(""));
-    let _ = (bad("x = 1"), Severity::Error);
+fn the_example_file_says_what_the_defaults_are() {
+    let (mut example, report) = parse(&file(EXAMPLE)).expect("the example is good");
+    assert!(report.is_empty(), "{report:?}");
+    example.keys.file.span = 0..0;
+    assert_eq!(example, good(""));
+}
+
+#[test]
+fn what_the_example_calls_coming_is_refused() {
+    let mut section = String::new();
+    let mut count = 0;
+    for line in EXAMPLE.lines() {
+        if let Some(header) = line.trim_start_matches("# ").strip_prefix('[') {
+            section = format!("[{header}");
+        }
+        let option = line.split_once("(coming) ").map(|(_, option)| option);
+        let Some(option) = option.filter(|option| option.contains(" = ")) else {
+            continue;
+        };
+        count += 1;
+        let (path, option) = match section.as_str() {
+            "[upstream.default]" => (String::new(), format!("upstream.default.{option}")),
+            section => (format!("{section}\n"), option.to_owned()),
+        };
+        let codes = bad(&format!("{path}{option}\n"));
+        assert_eq!(codes, ["not-supported-yet"], "{path}{option}");
+    }
+    assert_eq!(count, 32);
+}
+
+#[test]
+fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
+    let neutral = "[server]\ntrusted_proxies = []\n[http]\nbody_bytes_max = \"none\"\n[limits]\nfailures_per_ip = \"none\"\n\
+        open = \"none\"\n[[listener]]\nclient_auth = \"off\"\nproxy_protocol = false\n[[route]]\nroles = []\nlimits = []\n\
+        cost = 1\nmode = \"enforce\"\nsensitive = false\nstrip_prefix = \"\"\nadd_prefix = \"\"\nbody_bytes_max = \"none\"\n\
+        request_headers = {}\nresponse_headers = {}\n[log]\nrotate = {}\nskip = []\n[metrics]\n[upstream.b]\n\
+        servers = [\"http://b\"]\nbalance = \"round_robin\"\nprotocol = \"http/1.1\"\nretries = 0\nhost = \"preserve\"\n";
+    good(neutral);
+    for table in ["metrics", "tracing", "alerts", "audit", "admin"] {
+        assert_eq!(bad(&format!("[{table}]\nx = 1\n")), ["not-supported-yet"]);
+    }
+    for server in ["https://a", "h2c://a", "unix:/run/a.sock"] {
+        let text = format!("[upstream.b]\nservers = [\"{server}\"]\n");
+        assert_eq!(bad(&text), ["not-supported-yet"], "{server}");
+    }
+    let several = "[upstream.b]\nservers = [\"http://a\", \"http://b\"]\n";
+    assert_eq!(bad(several), ["not-supported-yet"]);
+    let unix = "[[listener]]\naddress = \"unix:/run/keyward/in.sock\"\n";
+    assert_eq!(bad(unix), ["not-supported-yet"]);
+}
+
+#[test]
+fn an_unknown_key_and_what_was_meant() {
+    insta::assert_snapshot!(rendered(
+        "upstream.default.servers = [\"http://127.0.0.1:3000\"]\n[http]\nheader_timout = \"10s\"\n[[routes]]\n"
+    ));
+}
+
+#[test]
+fn several_problems_in_one_file() {
+    insta::assert_snapshot!(rendered(
+        "[server]\nworkers = \"four\"\n\n[[listener]]\naddress = \"localhost:80\"\ntls = [{ cert = \"a.pem\" }]\n\n\
+         [[route]]\nmethods = [\"get\"]\nupstream = 'ordrs' # ü\n\n[upstream.orders]\nservers = [\"127.0.0.1:3000\"]\n"
+    ));
+}
+
+#[test]
+fn a_bad_rate() {
+    insta::assert_snapshot!(rendered(&format!(
+        "{UPSTREAM}[limits]\ntotal = \"100 per second\"\n[plan.gold]\nlimits = [\"5/s\", \"0/s\", \"5/s\"]\n"
+    )));
+}
+
+#[test]
+fn an_inline_pepper_is_not_repeated() {
+    let out = rendered(&format!(
+        "{UPSTREAM}keys = {{ pepper = \"hunter2\", prefix = \"k_w\" }}\n"
+    ));
+    assert!(!out.contains("hunter2"), "{out}");
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn what_is_not_toml() {
+    let out = rendered("[http]\nidle_timeout = 10s\n[keys\npepper = \"hunter2\n");
+    assert!(!out.contains("hunter2"), "{out}");
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn an_unsupported_option() {
+    insta::assert_snapshot!(rendered(&format!(
+        "{UPSTREAM}[[route]]\nroles = [\"orders:read\"]\ncost = 1\n"
+    )));
+}
+
+#[test]
+fn no_upstream() {
+    insta::assert_snapshot!(rendered("# nothing\n"));
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let (_, report) = read(&file(""));
+    assert!(report.render(true).contains('\u{1b}'));
+    assert!(!report.render(false).contains('\u{1b}'));
+}
+
+#[test]
+fn the_shown_problems_are_limited_and_the_rest_counted() {
+    let text: String = (0..60).map(|n| format!("x{n} = 1\n")).collect();
+    let out = rendered(&format!("{UPSTREAM}{text}"));
+    assert!(out.ends_with("… and 10 more\n\n"), "{out}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        rendered(&text);
+    }
+
+    #[test]
+    fn no_mutation_of_the_example_panics_or_shows_the_canary(
+        cut in 0..EXAMPLE.len(),
+        len in 0usize..40,
+        insert in "[\\[\\]{}=\"'\n#.,a-z0-9 é-]{0,12}",
+    ) {
+        let canary = "kw_4fTq0zXhJ2Lr8vWbNc6YdKmPs9GuEaRoTi1xQ7BnHfZ0aB3dE";
+        let end = (cut + len).min(EXAMPLE.len());
+        let text = format!("{}{insert}{}\npepper = \"{canary}\"\n", &EXAMPLE[..cut], &EXAMPLE[end..]);
+        let (_, report) = read(&file(&text));
+        let out = format!("{}{}{report:?}", report.render(false), report.to_json());
+        prop_assert!(!out.contains(&canary[10..20]), "{}", out);
+    }
 }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::{Endpoint, Upstream};
-use crate::config::reader::{Item, Neutral, Table, Wrong};
+use crate::config::problems::Wrong;
+use crate::config::reader::{Item, Neutral, Table};
 use toml::de::DeValue;
 
-pub(super) fn upstream(mut table: Table<'_>) -> Option<Upstream> {
+pub(super) fn upstream(mut table: Table<'_>) -> Upstream {
     let server = match table.get("servers") {
         Some(item) => servers(&item),
         None => {
@@ -29,14 +30,14 @@ pub(super) fn upstream(mut table: Table<'_>) -> Option<Upstream> {
         table.later(option, &[Neutral::EmptyTable]);
     }
     table.finish();
-    Some(Upstream {
+    Upstream {
         // What stands in for a wrong one is never used: a file with a problem is not served from.
         server: server.unwrap_or_else(|| Endpoint {
             host: String::new(),
             port: 0,
         }),
         connect_timeout,
-    })
+    }
 }
 
 fn servers(item: &Item<'_>) -> Option<Endpoint> {
@@ -46,10 +47,10 @@ fn servers(item: &Item<'_>) -> Option<Endpoint> {
             item.wrong(Wrong::value("at least one server is needed"));
             None
         }
-        [only] => server(only.clone()),
+        [only] => server(only),
         several => {
             for item in several {
-                server(item.clone());
+                server(item);
             }
             item.wrong(Wrong::later("several servers are not supported yet"));
             None
@@ -58,7 +59,7 @@ fn servers(item: &Item<'_>) -> Option<Endpoint> {
 }
 
 /// `"http://…"` or `{ url = "http://…", weight = 1 }`.
-fn server(item: Item<'_>) -> Option<Endpoint> {
+fn server(item: &Item<'_>) -> Option<Endpoint> {
     if !matches!(item.value(), DeValue::Table(_)) {
         return item.parsed(endpoint);
     }

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
-use toml::de::DeValue;
 use toml::value::{Datetime, Offset};
 
 use super::{KeySpec, KeyState, PreviousSecret, StoredHash};
 use crate::config::gateway::{Located, rates};
-use crate::config::reader::{Item, Neutral, Problems, Table, Wrong, located};
+use crate::config::problems::{Problems, Wrong};
+use crate::config::reader::{Item, Neutral, Table, located};
 
 /// An entry as it was read: with a spec if it could be, and with a problem if it must not be used.
 pub(super) struct Entry {
@@ -212,16 +212,19 @@ fn time(table: &mut Table<'_>, key: &'static str) -> Option<Timestamp> {
 }
 
 fn timestamp(item: &Item<'_>) -> Option<Timestamp> {
-    let wrong = match item.value() {
-        DeValue::Datetime(time) if time.offset.is_some() => match instant(time) {
+    let value = item.value();
+    let wrong = match (value.as_datetime(), value.is_str()) {
+        (Some(time), _) if time.offset.is_some() => match instant(time) {
             Some(time) => return Some(time),
             None => Wrong::new("invalid-time", "there is no such time"),
         },
-        DeValue::Datetime(_) => Wrong::new("invalid-time", "a time needs a date and a zone")
+        (Some(_), _) => Wrong::new("invalid-time", "a time needs a date and a zone")
             .hint("as in `2027-01-31T00:00:00Z`, or `+01:00` for `Z`"),
-        DeValue::String(_) => Wrong::new("invalid-time", "a time is written without quotes")
+        (None, true) => Wrong::new("invalid-time", "a time is written without quotes")
             .hint("as in `2027-01-31T00:00:00Z`"),
-        _ => Wrong::new("wrong-type", "expected a time").hint("as in `2027-01-31T00:00:00Z`"),
+        (None, false) => {
+            Wrong::new("wrong-type", "expected a time").hint("as in `2027-01-31T00:00:00Z`")
+        }
     };
     item.wrong(wrong);
     None

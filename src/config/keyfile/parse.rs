@@ -1,19 +1,22 @@
 //! The whole of `keys.toml`: its entries one by one, then what may stand only once in the file.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::entry::{self, Entry};
 use super::{KeyFile, Quarantined, StoredHash};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
-use crate::config::reader::{self, Problems, Table, Wrong};
+use crate::config::problems::{self, Problems, Wrong};
+use crate::config::reader::Table;
 use crate::config::source::SourceFile;
 
 /// Reads `keys.toml`. What is no list of `[[key]]` is refused as a whole, so that a half-written file is never half
 /// applied; an entry that is wrong on its own is quarantined, and the report warns of it.
 pub fn parse(source: &Arc<SourceFile>) -> Result<(KeyFile, Report), Report> {
-    let document = reader::document(source)?;
+    let document = problems::document(source)?;
     let whole = Problems::new(source, Severity::Error);
     let mut file = Table::new(&whole, "", document.get_ref(), 0..0);
     let tables = file.tables("key").unwrap_or_default();
@@ -48,48 +51,69 @@ pub fn parse(source: &Arc<SourceFile>) -> Result<(KeyFile, Report), Report> {
 
 /// Quarantines every entry that shares its id or one of its hashes with another, good or not.
 fn quarantine_twins(entries: &mut [Entry], problems: &Problems) {
-    let mut ids = HashMap::<String, Vec<usize>>::with_capacity(entries.len());
-    let mut hashes = HashMap::<(bool, [u8; 32]), Vec<(usize, usize)>>::with_capacity(entries.len());
+    let (ids, hashes) = twins(entries);
+    let line = |entries: &[Entry], number: usize| {
+        let start = entries[number].span.start;
+        problems.source().position(start).line
+    };
+    for (number, other) in ids {
+        let Some(id) = entries[number].id.clone() else {
+            continue;
+        };
+        let message = format!("two entries have the id {}", quoted(&id.value));
+        let wrong = Wrong::new("duplicate-id", message).hint(format!(
+            "the other begins in line {}; both are refused until one has another id",
+            line(entries, other)
+        ));
+        entries[number].quarantine(problems, id.span, wrong);
+    }
+    for ((number, place), (other, _)) in hashes {
+        let span = entries[number].hashes[place].span.clone();
+        let wrong = match other == number {
+            true => Wrong::new("duplicate-hash", "this entry has the same hash twice"),
+            false => Wrong::new("duplicate-hash", "two entries have the same hash").hint(format!(
+                "the other begins in line {}; both are refused until one has another key",
+                line(entries, other)
+            )),
+        };
+        entries[number].quarantine(problems, span, wrong);
+    }
+}
+
+/// Each of them that has a twin, with one of its twins, in the order of the file.
+type Twins<T> = BTreeMap<T, T>;
+
+/// The numbers of entries with one id, and of entries and places in them with one hash.
+fn twins(entries: &[Entry]) -> (Twins<usize>, Twins<(usize, usize)>) {
+    let mut ids = HashMap::with_capacity(entries.len());
+    let mut hashes = HashMap::with_capacity(entries.len());
+    let (mut id_twins, mut hash_twins) = (Twins::new(), Twins::new());
     for (number, entry) in entries.iter().enumerate() {
         if let Some(id) = &entry.id {
-            ids.entry(id.value.clone()).or_default().push(number);
+            meet(&mut ids, id.value.as_str(), number, &mut id_twins);
         }
         for (place, hash) in entry.hashes.iter().enumerate() {
-            let list = hashes.entry(identity(hash.value)).or_default();
-            list.push((number, place));
+            let here = (number, place);
+            meet(&mut hashes, identity(hash.value), here, &mut hash_twins);
         }
     }
-    let line = |entries: &[Entry], number: usize| {
-        let span = entries[number].span.start;
-        problems.source().position(span).line
-    };
-    for numbers in ids.into_values().filter(|numbers| numbers.len() > 1) {
-        for (at, &number) in numbers.iter().enumerate() {
-            let Some(id) = entries[number].id.clone() else {
-                continue;
-            };
-            let other = line(entries, numbers[usize::from(at == 0)]);
-            let message = format!("two entries have the id {}", quoted(&id.value));
-            let wrong = Wrong::new("duplicate-id", message).hint(format!(
-                "the other begins in line {other}; both are refused until one has another id"
-            ));
-            entries[number].quarantine(problems, id.span, wrong);
+    (id_twins, hash_twins)
+}
+
+/// Puts `here` in its place, or makes it and who has that place twins.
+fn meet<K: Eq + Hash, T: Copy + Ord>(
+    seen: &mut HashMap<K, T>,
+    key: K,
+    here: T,
+    twins: &mut Twins<T>,
+) {
+    match seen.entry(key) {
+        Vacant(place) => {
+            place.insert(here);
         }
-    }
-    for places in hashes.into_values().filter(|places| places.len() > 1) {
-        for (at, &(number, place)) in places.iter().enumerate() {
-            let span = entries[number].hashes[place].span.clone();
-            let (other, _) = places[usize::from(at == 0)];
-            let wrong = match other == number {
-                true => Wrong::new("duplicate-hash", "this entry has the same hash twice"),
-                false => {
-                    Wrong::new("duplicate-hash", "two entries have the same hash").hint(format!(
-                        "the other begins in line {}; both are refused until one has another key",
-                        line(entries, other)
-                    ))
-                }
-            };
-            entries[number].quarantine(problems, span, wrong);
+        Occupied(first) => {
+            twins.entry(*first.get()).or_insert(here);
+            twins.insert(here, *first.get());
         }
     }
 }

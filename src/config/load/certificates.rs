@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::{at, read_bytes};
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{CertificatePaths, Located};
+use crate::config::mask;
 use crate::config::source::SourceFile;
 
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -40,7 +41,10 @@ fn certificate(
     named_in: &Arc<SourceFile>,
 ) -> Result<CertifiedKey, Report> {
     let problem = |file: &Located<std::path::PathBuf>, what: &str, why: &str| {
-        let message = format!("failed to read the {what} {}: {why}", file.value.display());
+        let message = format!(
+            "failed to read the {what} {}: {why}",
+            mask::path(&file.value)
+        );
         at(named_in, &file.span, "invalid-certificate", message, None)
     };
     let chain = chain(&paths.cert.value).map_err(|why| problem(&paths.cert, "certificate", &why));
@@ -67,8 +71,8 @@ fn certificate(
         Err(rustls::Error::InconsistentKeys(_)) => {
             let message = format!(
                 "the private key {} does not belong to the certificate {}",
-                paths.key.value.display(),
-                paths.cert.value.display()
+                mask::path(&paths.key.value),
+                mask::path(&paths.cert.value)
             );
             Err(at(
                 named_in,

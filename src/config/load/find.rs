@@ -61,7 +61,7 @@ pub fn sidecar(upstream: &str, keys: &Path, listen: &str) -> Result<Loaded<Gatew
         quoted(listen),
         quoted(keys),
     );
-    let source = Arc::new(SourceFile::new("", text));
+    let source = Arc::new(SourceFile::new("command line", text));
     let (value, warnings) = gateway::parse(&source).map_err(|report| {
         let messages = report
             .diagnostics()
@@ -116,7 +116,7 @@ mod tests {
             .unwrap_or_default();
         assert_eq!(
             wrong,
-            "`listener.address`: expected an address and a port; `upstream.default.servers`: expected `http://HOST` or `http://HOST:PORT`"
+            "`upstream.default.servers`: expected `http://HOST` or `http://HOST:PORT`; `listener.address`: expected an address and a port"
         );
     }
 }

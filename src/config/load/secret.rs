@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{at, read_bytes};
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{Located, SecretRef};
+use crate::config::mask;
 use crate::config::source::SourceFile;
 use crate::vocab::secret::Secret;
 
@@ -28,14 +29,14 @@ pub fn resolve_secret(
     };
     let (mut bytes, what) = match &reference.value {
         SecretRef::Env(name) => {
-            let what = format!("the environment variable `{name}`");
+            let what = format!("the environment variable {}", mask::quoted(name));
             match env::var_os(name) {
                 Some(value) => (bytes(value), what),
                 None => return Err(problem(format!("{what} is not set"))),
             }
         }
         SecretRef::File(path) => {
-            let what = format!("the secret file {}", path.display());
+            let what = format!("the secret file {}", mask::path(path));
             let bytes = read_bytes(path, SECRET_BYTES_MAX)
                 .map_err(|why| problem(format!("failed to read {what}: {why}")))?;
             (bytes, what)

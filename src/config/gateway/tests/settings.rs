@@ -1,0 +1,445 @@
+//! One table of good and bad inputs per setting.
+
+use super::*;
+
+/// Every value, put into `before…after`, is refused with one problem of the code.
+#[track_caller]
+fn refused(before: &str, values: &[&str], code: &str) {
+    for value in values {
+        assert_eq!(
+            bad(&format!("{before}{value}\n")),
+            [code],
+            "{before}{value}"
+        );
+    }
+}
+
+#[test]
+fn server_and_http() {
+    let gateway = good(
+        "[server]\nworkers = 3\nshutdown_grace = \"0\"\n[http]\nheader_timeout = \"250ms\"\nheader_bytes_max = \"8KiB\"\n\
+         headers_max = 0x10\nconnections_per_ip_max = 7\n",
+    );
+    assert_eq!(gateway.server.workers, 3);
+    assert_eq!(gateway.server.shutdown_grace, Duration::ZERO);
+    assert_eq!(gateway.http.header_timeout, Duration::from_millis(250));
+    assert_eq!(gateway.http.header_bytes_max, 8_192);
+    assert_eq!(gateway.http.headers_max, 16);
+    assert_eq!(gateway.http.connections_per_ip_max, Some(7));
+
+    refused(
+        "[server]\nworkers = ",
+        &["-1", "1025", "99999999999999999999"],
+        "invalid-value",
+    );
+    refused(
+        "[server]\nworkers = ",
+        &["\"4\"", "1.0", "true", "[]"],
+        "wrong-type",
+    );
+    refused(
+        "[server]\nshutdown_grace = ",
+        &["\"30\"", "\"\"", "\"forever\""],
+        "invalid-value",
+    );
+    refused(
+        "[http]\nidle_timeout = ",
+        &["\"0\"", "\"0s\"", "\"-1s\""],
+        "invalid-value",
+    );
+    refused("[http]\nidle_timeout = ", &["75", "75.5"], "wrong-type");
+    refused(
+        "[http]\nheader_bytes_max = ",
+        &["\"4KiB\"", "\"2MiB\"", "\"32KB\"", "\"none\""],
+        "invalid-value",
+    );
+    refused("[http]\nheaders_max = ", &["0", "10001"], "invalid-value");
+    refused("", &["server = 1", "http = []"], "wrong-type");
+    refused("", &["serve = 1", "[htp]"], "unknown-key");
+}
+
+#[test]
+fn listeners() {
+    let gateway = good(
+        "[[listener]]\naddress = \"0.0.0.0:8443\"\ntls = [{ cert = \"tls/a.pem\", key = \"/k/a.key\" }]\n\
+         [[listener]]\naddress = \"[::1]:0\"\n[[listener]]\naddress = \"[::]:80\"\ninsecure = \"allow\"\n",
+    );
+    let [public, loopback, open] = gateway.listeners.as_slice() else {
+        panic!("three listeners");
+    };
+    assert_eq!(public.insecure, Insecure::Refuse);
+    assert_eq!(public.tls[0].cert.value, Path::new("conf/tls/a.pem"));
+    assert_eq!(public.tls[0].key.value, Path::new("/k/a.key"));
+    assert_eq!(loopback.insecure, Insecure::Allow);
+    assert_eq!(open.insecure, Insecure::Allow);
+
+    let before = "[[listener]]\naddress = ";
+    let addresses = [
+        "\"localhost:80\"",
+        "\":80\"",
+        "\"127.0.0.1\"",
+        "\"::1:80\"",
+        "\"\"",
+    ];
+    refused(before, &addresses, "invalid-value");
+    refused(
+        "[[listener]]\ntls = ",
+        &["[{ cert = \"a\" }]", "[{ key = \"a\" }]"],
+        "missing-key",
+    );
+    refused(
+        "[[listener]]\ntls = ",
+        &["[{ cert = \"a\", key = \"\" }]"],
+        "invalid-value",
+    );
+    refused(
+        "[[listener]]\ntls = ",
+        &["{ cert = \"a\", key = \"b\" }", "[\"a\"]"],
+        "wrong-type",
+    );
+    refused(
+        "[[listener]]\ninsecure = ",
+        &["\"yes\"", "\"\""],
+        "invalid-value",
+    );
+    refused("listener = ", &["[]"], "invalid-value");
+    refused("[listener]\n", &["address = \"[::1]:80\""], "wrong-type");
+    let twice = "[[listener]]\naddress = \"[::1]:80\"\n".repeat(2);
+    refused(&twice, &[""], "duplicate-listener");
+
+    let (_, report) = with("[[listener]]\naddress = \"0.0.0.0:80\"\n").expect("it can serve");
+    assert_eq!(report.diagnostics()[0].code, "insecure-listener");
+    assert_eq!(report.diagnostics()[0].severity, Severity::Warning);
+}
+
+#[test]
+fn keys() {
+    let keys = good(
+        "[keys]\nfile = \"k.toml\"\npepper = \"file:p\"\nexpires_default = \"90d\"\nstatus_missing = 403\nrealm = \"\"\n\
+         sources = [\"basic\", \"query:api_key\", \"cookie:k\", \"websocket-protocol\", \"header:Authorization-2\"]\n\
+         [keys.identity]\nid = \"X-Who\"\nowner = \"\"\n",
+    )
+    .keys;
+    assert_eq!(keys.file.value, Path::new("conf/k.toml"));
+    assert_eq!(
+        keys.pepper.map(|it| it.value),
+        Some(SecretRef::File("conf/p".into()))
+    );
+    assert_eq!(keys.expires_default, Some(Duration::from_secs(90 * 86_400)));
+    assert_eq!((keys.status_missing, keys.status_invalid), (403, 401));
+    assert_eq!(keys.sources.len(), 5);
+    assert_eq!(keys.identity.id, Some(HeaderName::from_static("x-who")));
+    assert_eq!(keys.identity.owner, None);
+    assert_eq!(
+        keys.identity.plan,
+        Some(HeaderName::from_static("x-consumer-plan"))
+    );
+}
+
+#[test]
+fn keys_refused() {
+    refused("[keys]\nfile = ", &["\"\""], "invalid-value");
+    let pasted = [
+        "\"a\\u0000\"",
+        "\"-----BEGIN PRIVATE KEY-----\"",
+        "\"\"\"a\nb\"\"\"",
+    ];
+    refused("[keys]\nfile = ", &pasted, "inline-secret");
+    refused(
+        "[keys]\nprefix = ",
+        &["\"\"", "\"k_w\"", "\"ключ\"", "\"abcdefghijklmnopq\""],
+        "invalid-value",
+    );
+    refused(
+        "[keys]\npepper = ",
+        &["\"env:\"", "\"env:1A\"", "\"env:A B\"", "\"file:\""],
+        "invalid-value",
+    );
+    refused(
+        "[keys]\npepper = ",
+        &["\"\"", "\"hunter2\"", "\"x:y\""],
+        "inline-secret",
+    );
+    refused(
+        "[keys]\nrealm = ",
+        &["'a\"b'", "'a\\b'", "\"a\\nb\"", "\"ä\""],
+        "invalid-value",
+    );
+    refused(
+        "[keys]\nstatus_invalid = ",
+        &["404", "0", "-401"],
+        "invalid-value",
+    );
+    refused("[keys]\nforward = ", &["\"no\"", "0"], "wrong-type");
+    refused(
+        "[keys]\nexpires_default = ",
+        &["\"0\"", "\"soon\""],
+        "invalid-value",
+    );
+    refused(
+        "[keys.identity]\nid = ",
+        &[
+            "\"a b\"",
+            "\"Host\"",
+            "\"x-consumer-plan\"",
+            "\"X-API-Key\"",
+            "\"Authorization\"",
+        ],
+        "invalid-value",
+    );
+}
+
+#[test]
+fn sources() {
+    let before = "[keys]\nsources = ";
+    let wrong = [
+        "[]",
+        "[\"Bearer\"]",
+        "[\"header\"]",
+        "[\"header:\"]",
+        "[\"header:a b\"]",
+        "[\"header:Cookie\"]",
+        "[\"header:Host\"]",
+        "[\"query:\"]",
+        "[\"query:a&b\"]",
+        "[\"query:%61\"]",
+        "[\"cookie:a;b\"]",
+        "[\"bearer:x\"]",
+    ];
+    refused(before, &wrong, "invalid-value");
+    let twice = [
+        "[\"bearer\", \"bearer\"]",
+        "[\"header:x-key\", \"header:X-Key\"]",
+        "[\"bearer\", \"header:authorization\"]",
+    ];
+    refused(before, &twice, "duplicate-source");
+}
+
+#[test]
+fn limits_and_plans() {
+    let gateway = good(
+        "[limits]\nheaders = [\"x-ratelimit\"]\ntotal = \"600/5m\"\n[plan.gold]\nlimits = [\"100/s burst 200\", \"100000/d\"]\n[plan.free]\n",
+    );
+    assert!(!gateway.limits.ratelimit_headers && gateway.limits.x_ratelimit_headers);
+    assert_eq!(
+        gateway.limits.total.map(|rate| rate.window),
+        Some(Duration::from_secs(300))
+    );
+    assert_eq!(gateway.limits.per_ip, None);
+    assert_eq!(gateway.plans["gold"].limits.len(), 2);
+    assert!(gateway.plans["free"].limits.is_empty());
+
+    refused(
+        "[limits]\nper_ip = ",
+        &["\"\"", "\"off\"", "\"10\"", "\"10/ms\"", "\"0/s\""],
+        "invalid-value",
+    );
+    refused(
+        "[limits]\nheaders = ",
+        &["[\"draft\"]", "[\"ratelimit\", \"ratelimit\"]"],
+        "invalid-value",
+    );
+    refused(
+        "[limits]\nheaders = ",
+        &["\"ratelimit\"", "[1]"],
+        "wrong-type",
+    );
+    refused(
+        "[plan.gold]\nlimits = ",
+        &["[\"1/s\", \"1/s\"]", "[\"x\"]"],
+        "invalid-value",
+    );
+    refused("[plan]\n", &["gold = 1"], "wrong-type");
+    refused("[plan.\"a b\"]", &[""], "invalid-value");
+    let many: String = (1..=17).map(|n| format!("\"{n}/s\", ")).collect();
+    refused(
+        "[plan.gold]\nlimits = ",
+        &[&format!("[{many}]")],
+        "invalid-value",
+    );
+}
+
+#[test]
+fn routes() {
+    let gateway = good(
+        "[[route]]\nhost = \"API.example.com\"\npath = \"/v1/orders/*\"\nmethods = [\"GET\", \"PURGE\"]\nauth = \"open\"\n\
+         [[route]]\nname = \"any\"\nhost = \"*.Example.com\"\npath = \"/*\"\n[[route]]\nhost = \"[::1]\"\npath = \"/\"\ntimeout = \"5s\"\n",
+    );
+    let [first, second, third] = gateway.routes.as_slice() else {
+        panic!("three routes");
+    };
+    assert_eq!(first.name, "API.example.com/v1/orders/*");
+    assert_eq!(first.host, HostPattern::Exact("api.example.com".into()));
+    assert_eq!(first.path, PathPattern::Prefix("/v1/orders/".into()));
+    assert_eq!(first.methods.len(), 2);
+    assert_eq!(first.auth, Auth::Open);
+    assert_eq!(second.host, HostPattern::Suffix(".example.com".into()));
+    assert_eq!(
+        (second.name.as_str(), &second.path),
+        ("any", &PathPattern::Any)
+    );
+    assert_eq!(third.host, HostPattern::Exact("[::1]".into()));
+    assert_eq!(third.path, PathPattern::Exact("/".into()));
+    assert_eq!(third.timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn routes_refused() {
+    let hosts = [
+        "\"\"",
+        "\"*\"",
+        "\"a..b\"",
+        "\"*.*.b\"",
+        "\"a.*\"",
+        "\"a:80\"",
+        "\"http://a\"",
+        "\"a/b\"",
+        "\"-a\"",
+        "\"[::x]\"",
+        "\"ä\"",
+    ];
+    refused("[[route]]\nhost = ", &hosts, "invalid-value");
+    let paths = [
+        "\"\"",
+        "\"*\"",
+        "\"v1\"",
+        "\"/v1*\"",
+        "\"/*/x\"",
+        "\"/a/*/b/*\"",
+        "\"/a?b\"",
+        "\"/a#b\"",
+        "\"/a//b\"",
+        "\"//\"",
+        "\"//*\"",
+        "\"/a/../b\"",
+        "\"/./*\"",
+        "\"/a%2fb\"",
+        "'/a\\b'",
+        "\"/a;b\"",
+        "\"/a b\"",
+        "\"/ä\"",
+    ];
+    refused("[[route]]\npath = ", &paths, "invalid-value");
+    let methods = ["[\"get\"]", "[\"\"]", "[\"A B\"]", "[\"GET\", \"GET\"]"];
+    refused("[[route]]\nmethods = ", &methods, "invalid-value");
+    refused("[[route]]\nmethods = ", &["\"GET\"", "[1]"], "wrong-type");
+    refused("[[route]]\nhost = ", &["1"], "wrong-type");
+    refused("[[route]]\nname = ", &["\"\"", "\"a\\n\""], "invalid-value");
+    refused("[[route]]\nauth = ", &["\"none\""], "invalid-value");
+    refused("[[route]]\npreflight = ", &["true"], "wrong-type");
+    refused("[[route]]\ntimeout = ", &["\"0\""], "invalid-value");
+    refused(
+        "[[route]]\nupstream = ",
+        &["\"defualt\""],
+        "unknown-upstream",
+    );
+    refused("route = ", &["[]"], "invalid-value");
+}
+
+#[test]
+fn routes_beside_each_other() {
+    let two = |a: &str, b: &str| format!("[[route]]\n{a}\n[[route]]\n{b}\n");
+    good(&two("methods = [\"GET\"]\nname = \"a\"", "name = \"b\""));
+    good(&two(
+        "methods = [\"GET\"]\nname = \"a\"",
+        "methods = [\"PUT\"]\nname = \"b\"",
+    ));
+    good(&two("host = \"a.b\"", "host = \"*.b\""));
+    refused(
+        &two("name = \"a\"", "name = \"a\"\nhost = \"x\""),
+        &[""],
+        "duplicate-route",
+    );
+    refused(
+        &two("name = \"a\"", "name = \"b\"\npath = \"/*\""),
+        &[""],
+        "ambiguous-route",
+    );
+    let hosts = two(
+        "name = \"a\"\nhost = \"A.b\"",
+        "name = \"b\"\nhost = \"a.B\"",
+    );
+    refused(&hosts, &[""], "ambiguous-route");
+    let methods = two(
+        "methods = [\"GET\", \"PUT\"]\nname = \"a\"",
+        "methods = [\"PUT\"]\nname = \"b\"",
+    );
+    refused(&methods, &[""], "ambiguous-route");
+}
+
+#[test]
+fn upstreams() {
+    let table = [
+        ("http://127.0.0.1:3000", "127.0.0.1", 3000),
+        ("http://api.internal", "api.internal", 80),
+        ("http://api_1:81/", "api_1", 81),
+        ("http://[::1]:8000", "::1", 8000),
+        ("http://[::1]", "::1", 80),
+    ];
+    for (url, host, port) in table {
+        for server in [
+            format!("\"{url}\""),
+            format!("{{ url = \"{url}\", weight = 1 }}"),
+        ] {
+            let gateway = good(&format!("[upstream.b]\nservers = [{server}]\n"));
+            let Endpoint { host: h, port: p } = &gateway.upstreams["b"].server;
+            assert_eq!((h.as_str(), *p), (host, port), "{url}");
+        }
+    }
+    let wrong = [
+        "[]",
+        "[\"\"]",
+        "[\"http://\"]",
+        "[\"http://:80\"]",
+        "[\"127.0.0.1:80\"]",
+        "[\"ftp://a\"]",
+        "[\"http://a:0\"]",
+        "[\"http://a:65536\"]",
+        "[\"http://a:+1\"]",
+        "[\"http://a:\"]",
+        "[\"http://a/b\"]",
+        "[\"http://a?b\"]",
+        "[\"http://u:p@a\"]",
+        "[\"http://::1\"]",
+        "[\"http://[::1\"]",
+        "[\"http://[::1]x\"]",
+        "[{ url = \"http://a\", weight = 0 }]",
+    ];
+    refused("[upstream.b]\nservers = ", &wrong, "invalid-value");
+    refused(
+        "[upstream.b]\nservers = ",
+        &["[{ weight = 1 }]"],
+        "missing-key",
+    );
+    refused("[upstream.b]", &[""], "missing-key");
+    refused(
+        "[upstream.b]\nservers = ",
+        &["\"http://a\"", "[1]"],
+        "wrong-type",
+    );
+    let text = "[upstream.b]\nservers = [\"http://u:hunter2@a\"]\n";
+    let report = with(text).expect_err("a password");
+    assert!(!format!("{report:?}{}", report.to_json()).contains("hunter2"));
+
+    let report = parse(&file("[upstream.a]\nservers = [\"http://a\"]\n")).expect_err("no default");
+    assert_eq!(report.diagnostics()[0].code, "unknown-upstream");
+}
+
+#[test]
+fn log() {
+    let log = good("[log]\nlevel = \"trace\"\noutput = \"file:k.log\"\non_full = \"drop\"\n").log;
+    assert_eq!(log.level, Level::Trace);
+    assert_eq!(log.output, Output::File("conf/k.log".into()));
+    assert_eq!(log.on_full, OnFull::Drop);
+    refused(
+        "[log]\nlevel = ",
+        &["\"INFO\"", "\"warning\""],
+        "invalid-value",
+    );
+    refused(
+        "[log]\noutput = ",
+        &["\"\"", "\"file:\"", "\"/var/log\""],
+        "invalid-value",
+    );
+    refused("[log]\non_full = ", &["\"block\""], "invalid-value");
+}
