@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use keyward::cli::{Cli, Command};
 use keyward::commands::console::on_stdio;
-use keyward::commands::{demo, key, run, version};
+use keyward::commands::{check, demo, init, key, run, version};
 use keyward::vocab::clock::Clock;
 
 // Faster than the system's, and gives memory back.
@@ -19,7 +19,14 @@ fn main() -> ExitCode {
         // These two write from several threads: they must not hold the standard streams.
         Command::Run(args) => run::run(args, files),
         Command::Demo(_) => demo::run(),
-        Command::Check(_) | Command::Init(_) => 0,
+        Command::Check(args) => on_stdio(|console| {
+            let checked = check::check(files, args.json, console.colour, &mut console.out);
+            console.answered(checked)
+        }),
+        Command::Init(args) => on_stdio(|console| {
+            let written = init::init(&args.dir, &mut console.out);
+            console.answered(written)
+        }),
         Command::Key(command) => on_stdio(|console| key::run(command, files, console, &Clock::system())),
         Command::Version(args) => on_stdio(|console| version::run(args, console)),
     };

@@ -1,8 +1,8 @@
 //! `keyward check`: reads everything that `run` would read, opens nothing, and says all that is wrong.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
+use crate::cli::Files;
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::gateway::{self, Gateway};
 use crate::config::keyfile::{self, needs_pepper};
@@ -26,15 +26,15 @@ struct Counts {
     keys: usize,
 }
 
-/// Checks the files of `path` (or those that `run` would find) and reports to `out`, as text or as one JSON object.
+/// Checks `files` (or those that `run` would find) and reports to `out`, as text or as one JSON object.
 /// Gives the exit status: 0 when `run` would serve all of it, 1 when it would refuse the files or quarantine an entry.
 pub fn check(
-    path: Option<PathBuf>,
+    files: &Files,
     json: bool,
     color: bool,
     out: &mut impl Write,
 ) -> io::Result<u8> {
-    let found = find_problems(path);
+    let found = find_problems(files);
     let ok = !found.problems.has_errors() && found.quarantined == 0;
     match json {
         true => write_json(&found, ok, out)?,
@@ -43,9 +43,9 @@ pub fn check(
     Ok(u8::from(!ok))
 }
 
-fn find_problems(path: Option<PathBuf>) -> Found {
+fn find_problems(files: &Files) -> Found {
     let mut found = Found::default();
-    let source = load::find_config(path).and_then(|path| load::read_gateway(&path));
+    let source = load::find_config(files.config.clone()).and_then(|path| load::read_gateway(&path));
     let source = match source {
         Ok(source) => source,
         Err(report) => {
@@ -76,7 +76,8 @@ fn find_problems(path: Option<PathBuf>) -> Found {
     {
         found.problems.extend(report);
     }
-    match load::load_keys(&gateway.keys.file, &source) {
+    let (file, named_in) = load::keys_file(&gateway, &source, files.keys.as_deref());
+    match load::load_keys(&file, &named_in) {
         Err(report) => found.problems.extend(report),
         Ok(keys) => {
             counts.keys = keys.value.keys.len();
@@ -165,7 +166,7 @@ mod tests {
         }
         let mut out = Vec::new();
         let path = dir.path().join("keyward.toml");
-        let status = check(Some(path), json, false, &mut out).expect("memory takes all");
+        let status = check(&Files { config: Some(path), keys: None }, json, false, &mut out).expect("memory takes all");
         let out = String::from_utf8(out).expect("text");
         (
             status,
@@ -245,7 +246,7 @@ mod tests {
     fn a_missing_file_is_named() {
         let mut out = Vec::new();
         let path = Path::new("/nowhere/keyward.toml").to_owned();
-        let status = check(Some(path), false, false, &mut out).expect("memory takes all");
+        let status = check(&Files { config: Some(path), keys: None }, false, false, &mut out).expect("memory takes all");
         assert_eq!(status, 1);
         insta::assert_snapshot!(String::from_utf8_lossy(&out));
     }

@@ -76,6 +76,14 @@ impl Console<'_> {
         let _ = writeln!(self.err, "{line}");
     }
 
+    /// The exit code of a command that can fail only by having nowhere to write to.
+    pub fn answered(&mut self, outcome: io::Result<u8>) -> u8 {
+        match outcome {
+            Ok(code) => self.finish(Ok(())).max(code),
+            Err(error) => self.finish(Err(Failure::Output(error))),
+        }
+    }
+
     /// The exit code of a command, after saying why it failed.
     pub fn finish(&mut self, outcome: Result<(), Failure>) -> u8 {
         let outcome = outcome.and_then(|()| self.out.flush().map_err(Failure::Output));

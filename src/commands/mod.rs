@@ -1,7 +1,9 @@
 //! One module per command. A command gets its streams and its clock from outside and gives its exit code back.
 
+pub mod check;
 pub mod console;
 pub mod demo;
+pub mod init;
 pub mod key;
 pub mod run;
 pub mod version;

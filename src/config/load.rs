@@ -75,6 +75,21 @@ pub fn load_keys(
     })
 }
 
+/// The key file to read, and the file that names it: `keys.file`, unless a flag names another.
+pub fn keys_file(
+    gateway: &Gateway,
+    named_in: &Arc<SourceFile>,
+    flag: Option<&Path>,
+) -> (Located<PathBuf>, Arc<SourceFile>) {
+    match flag {
+        None => (gateway.keys.file.clone(), Arc::clone(named_in)),
+        Some(path) => {
+            let value = path.to_path_buf();
+            (Located { value, span: 0..0 }, Arc::new(SourceFile::command_line()))
+        }
+    }
+}
+
 fn read_keys(
     file: &Located<PathBuf>,
     named_in: &Arc<SourceFile>,

@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{Gateway, Located};
 use crate::config::keyfile::{self, KeyFile};
-use crate::config::load::{Loaded, load_certificates, load_gateway, load_keys, resolve_secret};
+use crate::config::load::{Loaded, keys_file, load_certificates, load_gateway, load_keys, resolve_secret};
 use crate::config::source::SourceFile;
 use crate::vocab::digest::{Digest, Pepper};
 
@@ -74,8 +74,8 @@ impl Sources {
             (None, None) => return Err(Report::default()),
         };
         let mut problems = Report::default();
-        let keys_file = keys_file(&origin, &gateway);
-        let keys = take(&mut problems, load_keys(&keys_file, &source));
+        let (file, named_in) = keys_file(&gateway, &source, origin.keys_override.as_deref());
+        let keys = take(&mut problems, load_keys(&file, &named_in));
         let pepper = take(&mut problems, pepper(&gateway, &source)).flatten();
         let certificates: Vec<_> = gateway
             .listeners
@@ -95,7 +95,7 @@ impl Sources {
             gateway_text: source,
             keys_digest: Digest::sha256(keys.source.text().as_bytes()),
             keys: keys.value,
-            keys_path: keys_file.value,
+            keys_path: file.value,
             pepper,
             pepper_digest,
             certificates,
@@ -120,6 +120,10 @@ impl Sources {
         refreshed
     }
 
+    fn keys_file(&self) -> (Located<PathBuf>, Arc<SourceFile>) {
+        keys_file(&self.gateway, &self.gateway_text, self.origin.keys_override.as_deref())
+    }
+
     fn refresh_gateway(&mut self, refreshed: &mut Refreshed) {
         let Some(path) = &self.origin.file else { return };
         match load_gateway(path) {
@@ -134,8 +138,8 @@ impl Sources {
     }
 
     fn refresh_keys(&mut self, refreshed: &mut Refreshed) {
-        let file = keys_file(&self.origin, &self.gateway);
-        match load_keys(&file, &self.gateway_text) {
+        let (file, named_in) = self.keys_file();
+        match load_keys(&file, &named_in) {
             Ok(loaded) => {
                 let digest = Digest::sha256(loaded.source.text().as_bytes());
                 refreshed.warnings.extend(loaded.warnings);
@@ -175,7 +179,7 @@ impl Sources {
     /// Every file whose change matters.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.origin.file.iter().cloned().collect();
-        files.push(keys_file(&self.origin, &self.gateway).value);
+        files.push(self.keys_file().0.value);
         for paths in self.gateway.listeners.iter().flat_map(|l| &l.tls) {
             files.extend([paths.cert.value.clone(), paths.key.value.clone()]);
         }
@@ -184,14 +188,6 @@ impl Sources {
         }
         files
     }
-}
-
-fn keys_file(origin: &Origin, gateway: &Gateway) -> Located<PathBuf> {
-    let mut file = gateway.keys.file.clone();
-    if let Some(path) = &origin.keys_override {
-        file.value.clone_from(path);
-    }
-    file
 }
 
 fn pepper(gateway: &Gateway, source: &Arc<SourceFile>) -> Result<Option<(Pepper, Digest)>, Report> {
