@@ -86,7 +86,8 @@ impl Gateway {
 
         let keys = snapshot.ring.keys().len();
         let generation = builder.generation();
-        let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), slots: Arc::new(Slots::default()), clock });
+        let shared =
+            Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), slots: Arc::new(Slots::default()), clock });
         let (phase, _) = watch::channel(Phase::Running);
         let workers = spawn_workers(&shared, sockets, &writer.sink(), &phase)?;
         events.ready(&listening, workers.len(), keys, generation);
@@ -158,7 +159,8 @@ fn bind_all(sources: &Sources, workers: usize) -> Result<(Vec<Listening>, Vec<Ve
     for (index, listener) in sources.gateway.listeners.iter().enumerate() {
         let failed = |error| StartError::Listen(listener.address, error);
         let sockets = bind(listener.address, workers).map_err(failed)?;
-        let address = sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr).map_err(failed)?;
+        let address =
+            sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr).map_err(failed)?;
         listening.push(Listening { address, tls: !listener.tls.is_empty() });
         for (bound, socket) in per_worker.iter_mut().zip(sockets) {
             bound.push(Bound { socket, index, insecure: listener.insecure });

@@ -25,13 +25,7 @@ pub struct Cli {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Files {
     /// The configuration; without it ./keyward.toml, ./config/keyward.toml or /etc/keyward/keyward.toml
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        global = true,
-        env = "KEYWARD_CONFIG"
-    )]
+    #[arg(short, long, value_name = "FILE", global = true, env = "KEYWARD_CONFIG")]
     pub config: Option<PathBuf>,
     /// The keys; without it the file that the configuration names
     #[arg(long, value_name = "FILE", global = true, env = "KEYWARD_KEYS")]
@@ -242,9 +236,7 @@ pub struct SecretArgs {
 fn key_id(text: &str) -> Result<String, &'static str> {
     let mut letters = text.bytes();
     let word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let good = text.len() <= 63
-        && letters.next().is_some_and(word)
-        && letters.all(|c| word(c) || b"._-".contains(&c));
+    let good = text.len() <= 63 && letters.next().is_some_and(word) && letters.all(|c| word(c) || b"._-".contains(&c));
     if good {
         Ok(text.to_owned())
     } else {
@@ -315,11 +307,7 @@ mod tests {
         ] {
             assert_eq!(parse(line).err(), Some(2), "{line}");
         }
-        for line in [
-            "keyward --help",
-            "keyward key new --help",
-            "keyward --version",
-        ] {
+        for line in ["keyward --help", "keyward key new --help", "keyward --version"] {
             assert_eq!(parse(line).err(), Some(0), "{line}");
         }
     }

@@ -119,46 +119,22 @@ impl Builder {
 
     /// Builds the next generation. Cannot fail: whatever could was refused by validation.
     pub fn build(&mut self, parts: Parts<'_>) -> Snapshot {
-        let Parts {
-            gateway,
-            keys,
-            pepper,
-            tls,
-        } = parts;
+        let Parts { gateway, keys, pepper, tls } = parts;
         self.generation += 1;
         let upstreams = self.upstreams(gateway);
-        let index = |name: &str| {
-            upstreams
-                .iter()
-                .position(|u| &*u.name == name)
-                .unwrap_or_default()
-        };
+        let index = |name: &str| upstreams.iter().position(|u| &*u.name == name).unwrap_or_default();
         let snapshot = Snapshot {
             settings: Arc::new(settings(gateway, self.generation)),
-            routes: RouteTable::new(
-                gateway
-                    .routes
-                    .iter()
-                    .map(|r| Route::new(r, index(&r.upstream))),
-            ),
+            routes: RouteTable::new(gateway.routes.iter().map(|r| Route::new(r, index(&r.upstream)))),
             reader: Reader {
-                sources: gateway
-                    .keys
-                    .sources
-                    .iter()
-                    .map(|s| (s.clone(), s.to_string().into()))
-                    .collect(),
+                sources: gateway.keys.sources.iter().map(|s| (s.clone(), s.to_string().into())).collect(),
                 prefix: gateway.keys.prefix.as_str().into(),
                 pepper: pepper.cloned(),
                 fingerprinter: self.fingerprinter.clone(),
             },
             ring: Ring::new(keys, gateway, pepper.is_some(), &mut self.ledger),
             wide: WideLimits {
-                total: gateway
-                    .limits
-                    .total
-                    .as_ref()
-                    .map(|rate| self.ledger.bucket(&Owner::Gateway, rate)),
+                total: gateway.limits.total.as_ref().map(|rate| self.ledger.bucket(&Owner::Gateway, rate)),
                 per_ip: self.ledger.per_ip(gateway.limits.per_ip.as_ref()),
             },
             upstreams,
@@ -183,15 +159,9 @@ impl Builder {
         let pools = &mut self.pools;
         let mut number = |upstream: &gateway::Upstream| {
             let next = pools.len();
-            *pools
-                .entry((upstream.server.host.clone(), upstream.server.port))
-                .or_insert(next)
+            *pools.entry((upstream.server.host.clone(), upstream.server.port)).or_insert(next)
         };
-        gateway
-            .upstreams
-            .iter()
-            .map(|(name, u)| Arc::new(Upstream::new(name, u, number(u))))
-            .collect()
+        gateway.upstreams.iter().map(|(name, u)| Arc::new(Upstream::new(name, u, number(u)))).collect()
     }
 }
 
@@ -199,19 +169,10 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
     let keys = &gateway.keys;
     let queries = keys.sources.iter().filter_map(|source| match source {
         Source::Query(name) => Some(name.as_str()),
-        Source::Bearer
-        | Source::Basic
-        | Source::Header(_)
-        | Source::Cookie(_)
-        | Source::WebSocketProtocol => None,
+        Source::Bearer | Source::Basic | Source::Header(_) | Source::Cookie(_) | Source::WebSocketProtocol => None,
     });
     let identity = &keys.identity;
-    let names = [
-        &identity.id,
-        &identity.owner,
-        &identity.roles,
-        &identity.plan,
-    ];
+    let names = [&identity.id, &identity.owner, &identity.roles, &identity.plan];
     let (challenge, challenge_invalid) = challenges(keys);
     Settings {
         generation,
@@ -234,20 +195,12 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
 
 /// `Bearer` where it is a source; otherwise `ApiKey`, which is registered nowhere but says what is meant.
 fn challenges(keys: &Keys) -> (HeaderValue, HeaderValue) {
-    let scheme = if keys.sources.contains(&Source::Bearer) {
-        "Bearer"
-    } else {
-        "ApiKey"
-    };
+    let scheme = if keys.sources.contains(&Source::Bearer) { "Bearer" } else { "ApiKey" };
     let value = |error: &str| {
         let text = format!("{scheme} realm=\"{}\"{error}", keys.realm);
         // A realm that cannot stand in a header was refused by validation.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     };
-    let error = if scheme == "Bearer" {
-        ", error=\"invalid_token\""
-    } else {
-        ""
-    };
+    let error = if scheme == "Bearer" { ", error=\"invalid_token\"" } else { "" };
     (value(""), value(error))
 }

@@ -84,12 +84,7 @@ impl Watch {
         let mut entries = self.timers.entries.borrow_mut();
         match self.slot {
             Some(slot) => entries[slot].deadline_ms = deadline_ms,
-            None => {
-                self.slot = Some(entries.insert(Entry {
-                    deadline_ms,
-                    waker: None,
-                }))
-            }
+            None => self.slot = Some(entries.insert(Entry { deadline_ms, waker: None })),
         }
     }
 
@@ -102,9 +97,7 @@ impl Watch {
 
     /// Arms unless it is armed already, then polls: for a wait that is polled many times and must end `after` its first.
     pub fn poll_within(&mut self, after: Duration, context: &Context<'_>) -> Poll<()> {
-        let armed = self
-            .slot
-            .is_some_and(|slot| self.timers.entries.borrow()[slot].deadline_ms != NEVER);
+        let armed = self.slot.is_some_and(|slot| self.timers.entries.borrow()[slot].deadline_ms != NEVER);
         if !armed {
             self.arm(after);
         }

@@ -28,12 +28,7 @@ struct Counts {
 
 /// Checks `files` (or those that `run` would find) and reports to `out`, as text or as one JSON object.
 /// Gives the exit status: 0 when `run` would serve all of it, 1 when it would refuse the files or quarantine an entry.
-pub fn check(
-    files: &Files,
-    json: bool,
-    color: bool,
-    out: &mut impl Write,
-) -> io::Result<u8> {
+pub fn check(files: &Files, json: bool, color: bool, out: &mut impl Write) -> io::Result<u8> {
     let found = find_problems(files);
     let ok = !found.problems.has_errors() && found.quarantined == 0;
     match json {
@@ -168,10 +163,7 @@ mod tests {
         let path = dir.path().join("keyward.toml");
         let status = check(&Files { config: Some(path), keys: None }, json, false, &mut out).expect("memory takes all");
         let out = String::from_utf8(out).expect("text");
-        (
-            status,
-            out.replace(&dir.path().display().to_string(), "DIR"),
-        )
+        (status, out.replace(&dir.path().display().to_string(), "DIR"))
     }
 
     const SMALLEST: &str = "upstream.default.servers = [\"http://127.0.0.1:3000\"]\n";
@@ -179,13 +171,7 @@ mod tests {
     #[test]
     fn good_files_give_one_line_and_zero() {
         let (status, out) = run(&[("keyward.toml", SMALLEST), ("keys.toml", "")], false);
-        assert_eq!(
-            (status, out.as_str()),
-            (
-                0,
-                "ok: DIR/keyward.toml: 1 listener, 1 route, 1 upstream, 0 keys\n"
-            )
-        );
+        assert_eq!((status, out.as_str()), (0, "ok: DIR/keyward.toml: 1 listener, 1 route, 1 upstream, 0 keys\n"));
         let (status, out) = run(&[("keyward.toml", SMALLEST), ("keys.toml", "")], true);
         let object: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         assert_eq!(status, 0);
@@ -222,22 +208,13 @@ mod tests {
 
         let hash = "0".repeat(64);
         let peppered = format!("[[key]]\nid = \"a\"\nhash = \"hmac-sha256:{hash}\"\n");
-        let (status, out) = run(
-            &[("keyward.toml", SMALLEST), ("keys.toml", &peppered)],
-            false,
-        );
+        let (status, out) = run(&[("keyward.toml", SMALLEST), ("keys.toml", &peppered)], false);
         assert_eq!(status, 1, "{out}");
-        assert!(
-            out.ends_with("0 errors, 1 warning; 1 key entry is quarantined\n"),
-            "{out}"
-        );
+        assert!(out.ends_with("0 errors, 1 warning; 1 key entry is quarantined\n"), "{out}");
         assert!(!out.contains(&hash[..8]), "{out}");
 
         let unplanned = format!("[[key]]\nid = \"a\"\nhash = \"sha256:{hash}\"\nplan = \"gold\"\n");
-        let (status, out) = run(
-            &[("keyward.toml", SMALLEST), ("keys.toml", &unplanned)],
-            false,
-        );
+        let (status, out) = run(&[("keyward.toml", SMALLEST), ("keys.toml", &unplanned)], false);
         assert_eq!(status, 0, "{out}");
         assert!(out.ends_with("1 upstream, 1 key; 1 warning\n"), "{out}");
     }
@@ -246,7 +223,8 @@ mod tests {
     fn a_missing_file_is_named() {
         let mut out = Vec::new();
         let path = Path::new("/nowhere/keyward.toml").to_owned();
-        let status = check(&Files { config: Some(path), keys: None }, false, false, &mut out).expect("memory takes all");
+        let status =
+            check(&Files { config: Some(path), keys: None }, false, false, &mut out).expect("memory takes all");
         assert_eq!(status, 1);
         insta::assert_snapshot!(String::from_utf8_lossy(&out));
     }

@@ -49,8 +49,7 @@ pub enum Failure {
 
 /// Runs a command on the streams of this process.
 pub fn on_stdio(command: impl FnOnce(&mut Console<'_>) -> u8) -> u8 {
-    let (mut input, mut out, mut err) =
-        (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
+    let (mut input, mut out, mut err) = (io::stdin().lock(), io::stdout().lock(), io::stderr().lock());
     // https://no-color.org: any value but the empty one.
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = out.is_terminal() && !no_colour;
@@ -112,9 +111,7 @@ impl Failure {
     }
 
     /// For `map_err`: what was being done when the error came.
-    pub fn because<E: Error + Send + Sync + 'static>(
-        doing: impl Display,
-    ) -> impl FnOnce(E) -> Self {
+    pub fn because<E: Error + Send + Sync + 'static>(doing: impl Display) -> impl FnOnce(E) -> Self {
         move |error| Self::Cause(doing.to_string(), Box::new(error))
     }
 }

@@ -34,11 +34,7 @@ pub fn init(dir: &Path, out: &mut impl Write) -> io::Result<u8> {
 
 /// Never over a file that appeared meanwhile.
 fn write(path: &Path, mode: u32, text: &str) -> io::Result<()> {
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -68,10 +64,7 @@ mod tests {
         fs::write(dir.join("keyward.toml"), "mine").expect("a file can be replaced");
         fs::remove_file(dir.join("keys.toml")).expect("a file can be removed");
         assert_eq!(init(&dir, &mut Vec::new()).ok(), Some(1));
-        assert_eq!(
-            fs::read_to_string(dir.join("keyward.toml")).ok().as_deref(),
-            Some("mine")
-        );
+        assert_eq!(fs::read_to_string(dir.join("keyward.toml")).ok().as_deref(), Some("mine"));
         assert!(!dir.join("keys.toml").exists(), "all or nothing");
     }
 }

@@ -60,10 +60,7 @@ mod tests {
     #[test]
     fn it_says_what_it_is_in_words_and_in_json() {
         let text = printed(false);
-        assert!(
-            text.starts_with(&format!("keyward {VERSION}\ncommit: ")),
-            "{text}"
-        );
+        assert!(text.starts_with(&format!("keyward {VERSION}\ncommit: ")), "{text}");
         assert!(text.contains("\nrustc: rustc 1."), "{text}");
         let json: serde_json::Value = serde_json::from_str(&printed(true)).expect("JSON");
         assert_eq!(json["version"], VERSION);

@@ -85,11 +85,7 @@ impl Diagnostic {
 
     fn render(&self, renderer: &Renderer) -> String {
         let path = self.file.path().display().to_string();
-        let title = self
-            .severity
-            .level()
-            .primary_title(self.message.as_str())
-            .id(self.code);
+        let title = self.severity.level().primary_title(self.message.as_str()).id(self.code);
         let mut group = Group::with_title(title);
         let mut place = None;
         match &self.span {
@@ -104,10 +100,7 @@ impl Diagnostic {
                 let marked = within(span.start)..within(span.end);
                 let Position { line, column } = self.file.position(span.start);
                 let shown_column = shown.text[..marked.start].chars().count() + 1;
-                place = Some((
-                    format!("{path}:{line}:{shown_column}"),
-                    format!("{path}:{line}:{column}"),
-                ));
+                place = Some((format!("{path}:{line}:{shown_column}"), format!("{path}:{line}:{column}")));
                 let mark = AnnotationKind::Primary.span(marked);
                 let snippet = Snippet::source(shown.text).path(path);
                 group = group.element(snippet.line_start(line).annotation(mark));
@@ -141,9 +134,7 @@ impl Diagnostic {
 impl Report {
     /// One problem.
     pub fn from_one(diagnostic: Diagnostic) -> Self {
-        Self {
-            diagnostics: vec![diagnostic],
-        }
+        Self { diagnostics: vec![diagnostic] }
     }
 
     /// Problems of one file, put in the order of the file.
@@ -179,10 +170,7 @@ impl Report {
 
     /// How many problems are of this severity.
     pub fn count(&self, severity: Severity) -> usize {
-        self.diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == severity)
-            .count()
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
     /// The problems as people read them, errors first: the first [`RENDERED_MAX`] and the number of the rest.
@@ -192,16 +180,9 @@ impl Report {
             false => Renderer::plain(),
         }
         .decor_style(DecorStyle::Ascii);
-        let of = |severity| {
-            self.diagnostics
-                .iter()
-                .filter(move |diagnostic| diagnostic.severity == severity)
-        };
+        let of = |severity| self.diagnostics.iter().filter(move |diagnostic| diagnostic.severity == severity);
         let mut out = String::new();
-        for diagnostic in of(Severity::Error)
-            .chain(of(Severity::Warning))
-            .take(RENDERED_MAX)
-        {
+        for diagnostic in of(Severity::Error).chain(of(Severity::Warning)).take(RENDERED_MAX) {
             out.push_str(&diagnostic.render(&renderer));
             out.push_str("\n\n");
         }

@@ -55,10 +55,7 @@ pub enum EditError {
 
 /// Changes the file at `path`, or the one that a symbolic link there points to. A file that does not exist is made when
 /// `change` puts something into it. Where `change` refuses or changes nothing, nothing is written.
-pub fn edit<T, E: From<EditError>>(
-    path: &Path,
-    change: impl FnOnce(&mut DocumentMut) -> Result<T, E>,
-) -> Result<T, E> {
+pub fn edit<T, E: From<EditError>>(path: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<T, E>) -> Result<T, E> {
     let target = follow_links(path)?;
     existing(&target)?;
     // Held until the end of this function, also when `change` refuses.
@@ -71,11 +68,7 @@ pub fn edit<T, E: From<EditError>>(
     if after != text {
         // What cannot be read back must never replace what can.
         parse(&target, &after)?;
-        replace(
-            &target,
-            &after,
-            before.as_ref().map(|(_, metadata)| metadata),
-        )?;
+        replace(&target, &after, before.as_ref().map(|(_, metadata)| metadata))?;
     }
     Ok(answer)
 }
@@ -107,9 +100,7 @@ fn follow_links(path: &Path) -> Result<PathBuf, EditError> {
             Err(error) => return Err(failed("read", &target)(error)),
         }
     }
-    Err(failed("follow the links of", path)(
-        io::ErrorKind::InvalidInput.into(),
-    ))
+    Err(failed("follow the links of", path)(io::ErrorKind::InvalidInput.into()))
 }
 
 /// Waits for the other writers. The lock ends with the returned file.
@@ -127,9 +118,7 @@ fn lock(target: &Path) -> Result<File, EditError> {
     std::thread::spawn(move || sender.send(file.lock().map(|()| file)));
     match receiver.recv_timeout(LOCK_WAIT_MAX) {
         Ok(locked) => locked.map_err(failed("lock", &path)),
-        Err(_) => Err(EditError::Busy {
-            path: target.to_owned(),
-        }),
+        Err(_) => Err(EditError::Busy { path: target.to_owned() }),
     }
 }
 
@@ -189,22 +178,16 @@ fn replace(target: &Path, text: &str, old: Option<&Metadata>) -> Result<(), Edit
         let new = file.metadata().map_err(failed("read", &fresh.path))?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
             // A key file that its gateway can no longer read would hold a revocation up, so this is no trifle to skip.
-            fchown(file, Some(old.uid()), Some(old.gid()))
-                .map_err(failed("keep the owner of", target))?;
+            fchown(file, Some(old.uid()), Some(old.gid())).map_err(failed("keep the owner of", target))?;
         }
         let mode = fs::Permissions::from_mode(old.mode() & 0o7777);
-        file.set_permissions(mode)
-            .map_err(failed("keep the mode of", target))?;
+        file.set_permissions(mode).map_err(failed("keep the mode of", target))?;
     }
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(failed("write", &fresh.path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write", &fresh.path))?;
     fs::rename(&fresh.path, target).map_err(failed("replace", target))?;
     // The rename is on disk only when the folder is.
     let folder = folder(target);
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed("sync", folder))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
 }
 
 /// A file that goes away unless it is renamed.
@@ -270,11 +253,7 @@ fn folder(target: &Path) -> &Path {
 }
 
 fn failed<'a>(step: &'static str, path: &'a Path) -> impl Fn(io::Error) -> EditError + 'a {
-    move |source| EditError::Io {
-        step,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| EditError::Io { step, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -10,14 +10,10 @@ type Outcome = Result<(), EditError>;
 fn add(id: &str) -> impl FnOnce(&mut DocumentMut) -> Outcome {
     let id = id.to_owned();
     move |document| {
-        let keys = document
-            .entry("key")
-            .or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        let keys = document.entry("key").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
         let mut table = Table::new();
         table.insert("id", value(id));
-        keys.as_array_of_tables_mut()
-            .expect("the test's file has tables")
-            .push(table);
+        keys.as_array_of_tables_mut().expect("the test's file has tables").push(table);
         Ok(())
     }
 }
@@ -36,13 +32,7 @@ fn text(path: &Path) -> String {
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .expect("the folder is there")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
     names
@@ -97,20 +87,14 @@ fn a_link_in_the_place_of_the_lock_is_refused() {
     fs::write(&other, "precious").expect("a file");
     symlink(&other, folder.path().join(".keys.toml.lock")).expect("link");
     assert!(edit(&path, add("a")).is_err());
-    assert_eq!(
-        (text(&path), text(&other)),
-        (String::new(), "precious".into())
-    );
+    assert_eq!((text(&path), text(&other)), (String::new(), "precious".into()));
 }
 
 #[test]
 fn windows_line_ends_and_a_byte_order_mark_survive() -> Outcome {
     let (_folder, path) = folder_with("\u{feff}# top\r\n[[key]]\r\nid = \"a\"\r\n");
     edit(&path, add("b"))?;
-    assert_eq!(
-        text(&path),
-        "\u{feff}# top\r\n[[key]]\r\nid = \"a\"\r\n\r\n[[key]]\r\nid = \"b\"\r\n"
-    );
+    assert_eq!(text(&path), "\u{feff}# top\r\n[[key]]\r\nid = \"a\"\r\n\r\n[[key]]\r\nid = \"b\"\r\n");
     Ok(())
 }
 
@@ -153,9 +137,7 @@ fn a_refusal_and_a_change_of_nothing_write_nothing() -> Outcome {
     edit(&path, |_| Ok::<_, EditError>(()))?;
     let refused = edit(&path, |document| {
         document["x"] = value(1);
-        Err::<(), _>(EditError::Busy {
-            path: PathBuf::new(),
-        })
+        Err::<(), _>(EditError::Busy { path: PathBuf::new() })
     });
     assert!(refused.is_err());
     assert_eq!(fs::metadata(&path).expect("there").ino(), inode);

@@ -39,11 +39,7 @@ pub struct Loaded<T> {
 pub fn load_gateway(path: &Path) -> Result<Loaded<Gateway>, Report> {
     let source = read_gateway(path)?;
     let (value, warnings) = gateway::parse(&source)?;
-    Ok(Loaded {
-        value,
-        source,
-        warnings,
-    })
+    Ok(Loaded { value, source, warnings })
 }
 
 /// The text of `keyward.toml`.
@@ -62,17 +58,10 @@ pub(crate) fn read_gateway(path: &Path) -> Result<Arc<SourceFile>, Report> {
 }
 
 /// Reads the key file that `file` names in `named_in` (for one named by a flag: [`SourceFile::command_line`]).
-pub fn load_keys(
-    file: &Located<PathBuf>,
-    named_in: &Arc<SourceFile>,
-) -> Result<Loaded<KeyFile>, Report> {
+pub fn load_keys(file: &Located<PathBuf>, named_in: &Arc<SourceFile>) -> Result<Loaded<KeyFile>, Report> {
     let source = read_keys(file, named_in)?;
     let (value, warnings) = keyfile::parse(&source)?;
-    Ok(Loaded {
-        value,
-        source,
-        warnings,
-    })
+    Ok(Loaded { value, source, warnings })
 }
 
 /// The key file to read, and the file that names it: `keys.file`, unless a flag names another.
@@ -90,26 +79,16 @@ pub fn keys_file(
     }
 }
 
-fn read_keys(
-    file: &Located<PathBuf>,
-    named_in: &Arc<SourceFile>,
-) -> Result<Arc<SourceFile>, Report> {
+fn read_keys(file: &Located<PathBuf>, named_in: &Arc<SourceFile>) -> Result<Arc<SourceFile>, Report> {
     let path = &file.value;
     match read_text(path) {
         Ok(text) => Ok(Arc::new(SourceFile::new(path, text))),
         Err(why) => {
-            let missing =
-                matches!(&why, Unread::Io(error) if error.kind() == io::ErrorKind::NotFound);
-            let hint = missing.then(|| {
-                "`keyward key new ID` makes it with a first key, `keyward init` an empty one"
-                    .to_owned()
-            });
+            let missing = matches!(&why, Unread::Io(error) if error.kind() == io::ErrorKind::NotFound);
+            let hint = missing
+                .then(|| "`keyward key new ID` makes it with a first key, `keyward init` an empty one".to_owned());
             let message = format!("failed to read the key file {}: {why}", mask::path(path));
-            let code = if missing {
-                "missing-keys-file"
-            } else {
-                "unreadable-file"
-            };
+            let code = if missing { "missing-keys-file" } else { "unreadable-file" };
             Err(at(named_in, &file.span, code, message, hint))
         }
     }

@@ -58,10 +58,7 @@ pub(super) fn quoted(word: &str) -> String {
 
 /// A path for a message. A path is what stood where one belongs: it, too, may be a secret.
 pub(super) fn path(path: &Path) -> String {
-    plain(&path.display().to_string())
-        .chars()
-        .flat_map(char::escape_debug)
-        .collect()
+    plain(&path.display().to_string()).chars().flat_map(char::escape_debug).collect()
 }
 
 fn plain(word: &str) -> String {
@@ -88,25 +85,19 @@ fn apply(text: &str, mut hidden: Vec<Range<usize>>) -> Masked {
         at = range.end;
     }
     shown.push_str(&text[at..]);
-    Masked {
-        text: shown,
-        hidden,
-    }
+    Masked { text: shown, hidden }
 }
 
 /// `name =`, dotted or quoted.
 fn is_setting(text: &str) -> bool {
-    text.split_once('=').is_some_and(|(name, _)| {
-        !name.trim().is_empty() && name.chars().all(|c| is_name(c) || " \t.\"'".contains(c))
-    })
+    text.split_once('=')
+        .is_some_and(|(name, _)| !name.trim().is_empty() && name.chars().all(|c| is_name(c) || " \t.\"'".contains(c)))
 }
 
 /// `[name]` or `[[name]]`.
 fn is_header(text: &str) -> bool {
     let text = text.trim();
-    text.starts_with('[')
-        && text.ends_with(']')
-        && text.chars().all(|c| is_name(c) || "[] .".contains(c))
+    text.starts_with('[') && text.ends_with(']') && text.chars().all(|c| is_name(c) || "[] .".contains(c))
 }
 
 fn is_name(c: char) -> bool {
@@ -174,9 +165,7 @@ fn string_end(text: &str, start: usize) -> (Range<usize>, usize) {
 /// The last part of a possibly dotted, possibly quoted name that ends `text`.
 fn last_name(text: &str) -> &str {
     let text = text.trim_end().trim_end_matches(['"', '\'']);
-    let start = text.rfind(|c| !is_name(c)).map_or(0, |at| {
-        at + text[at..].chars().next().map_or(1, char::len_utf8)
-    });
+    let start = text.rfind(|c| !is_name(c)).map_or(0, |at| at + text[at..].chars().next().map_or(1, char::len_utf8));
     &text[start..]
 }
 
@@ -185,20 +174,14 @@ fn is_secret_name(name: &str) -> bool {
     let parts = ["hash", "pepper", "secret", "pass", "token", "credential"];
     let near = ["hash", "pepper", "secret", "password", "apikey"];
     name == "key"
-        || ["_key", "-key", "apikey"]
-            .iter()
-            .any(|end| name.ends_with(end))
+        || ["_key", "-key", "apikey"].iter().any(|end| name.ends_with(end))
         || parts.iter().any(|part| name.contains(part))
-        || near.iter().any(|word| {
-            name.len() <= 16 && strsim::damerau_levenshtein(&name, word) <= word.len() / 4
-        })
+        || near.iter().any(|word| name.len() <= 16 && strsim::damerau_levenshtein(&name, word) <= word.len() / 4)
 }
 
 /// A reference to a secret, or the path of a private key, is not itself a secret.
 fn is_harmless(name: &str, value: &str) -> bool {
-    let path = [".key", ".pem", ".crt"]
-        .iter()
-        .any(|end| value.ends_with(end));
+    let path = [".key", ".pem", ".crt"].iter().any(|end| value.ends_with(end));
     value.starts_with("env:") || value.starts_with("file:") || (name == "key" && path)
 }
 
@@ -213,9 +196,7 @@ fn runs(text: &str, member: impl Fn(char) -> bool + Copy) -> impl Iterator<Item 
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + text[at..].find(member)?;
-        let end = text[start..]
-            .find(|c| !member(c))
-            .map_or(text.len(), |len| start + len);
+        let end = text[start..].find(|c| !member(c)).map_or(text.len(), |len| start + len);
         at = end;
         Some(start..end)
     })
@@ -232,9 +213,10 @@ fn is_key_like(run: &str) -> bool {
             || (word.len() >= 20 && digit && (lower || upper))
             || (word.len() >= 10 && digit && lower && upper)
     });
-    let prefixed = run.split('_').skip(1).any(|word| {
-        word.len() >= 24 || (word.len() >= 16 && (digit(word) || (lower(word) && upper(word))))
-    });
+    let prefixed = run
+        .split('_')
+        .skip(1)
+        .any(|word| word.len() >= 24 || (word.len() >= 16 && (digit(word) || (lower(word) && upper(word)))));
     long_word || prefixed || (run.len() >= 32 && digit(run))
 }
 
@@ -265,14 +247,8 @@ mod tests {
             (r#"pepper = "hun\"ter2", x = 1"#, r#"pepper = "…", x = 1"#),
             (r#"pepper = hunter2, x = 1"#, r#"pepper = …"#),
             (r#"key = "hunter2""#, r#"key = "…""#),
-            (
-                r#"tls = [{ cert = "a.pem", key = "tls/a.key" }]"#,
-                r#"tls = [{ cert = "a.pem", key = "tls/a.key" }]"#,
-            ),
-            (
-                r#"previous = [{ hash = "x", until = 1 }]"#,
-                r#"previous = [{ hash = "…", until = 1 }]"#,
-            ),
+            (r#"tls = [{ cert = "a.pem", key = "tls/a.key" }]"#, r#"tls = [{ cert = "a.pem", key = "tls/a.key" }]"#),
+            (r#"previous = [{ hash = "x", until = 1 }]"#, r#"previous = [{ hash = "…", until = 1 }]"#),
             (r#"path = "/v1/orders/*""#, r#"path = "/v1/orders/*""#),
             (r#"note = "a = b""#, r#"note = "a = b""#),
             (r#"headers_max = 100"#, r#"headers_max = 100"#),
@@ -286,12 +262,8 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_key_is_hidden_wherever_it_stands() {
-        for secret in [
-            KEY,
-            HEX,
-            "2f1b6f0a-9c3e-4d7b-8f4e-0a1b2c3d4e5f",
-            "aGVsbG8/d29ybGQ+aGVsbG8gd29ybGQgaGVsbG8K/1A=",
-        ] {
+        for secret in [KEY, HEX, "2f1b6f0a-9c3e-4d7b-8f4e-0a1b2c3d4e5f", "aGVsbG8/d29ybGQ+aGVsbG8gd29ybGQgaGVsbG8K/1A="]
+        {
             for text in [
                 format!("note = \"{secret}\""),
                 format!("{secret} = 1"),

@@ -26,11 +26,7 @@ pub(super) struct Wrong {
 
 impl Wrong {
     pub(super) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code, message: message.into(), hint: None }
     }
 
     /// A value that is not what it should be.
@@ -71,11 +67,7 @@ pub(super) struct Problems {
 impl Problems {
     /// Problems of `source`; those added without a severity are of `severity`.
     pub(super) fn new(source: &Arc<SourceFile>, severity: Severity) -> Self {
-        Self {
-            source: Arc::clone(source),
-            severity,
-            list: RefCell::default(),
-        }
+        Self { source: Arc::clone(source), severity, list: RefCell::default() }
     }
 
     pub(super) fn add(&self, span: Range<usize>, wrong: Wrong) {

@@ -71,13 +71,7 @@ impl<'a> Table<'a> {
         entries: &'a DeTable<'a>,
         span: Range<usize>,
     ) -> Self {
-        Self {
-            problems,
-            path: path.into(),
-            entries,
-            span,
-            known: Vec::with_capacity(24),
-        }
+        Self { problems, path: path.into(), entries, span, known: Vec::with_capacity(24) }
     }
 
     /// The same table with its problems noted elsewhere.
@@ -99,10 +93,7 @@ impl<'a> Table<'a> {
         self.entries.iter().map(move |(key, value)| {
             let item = Item {
                 problems,
-                name: Name {
-                    path: path.clone(),
-                    key: key.get_ref(),
-                },
+                name: Name { path: path.clone(), key: key.get_ref() },
                 value: value.get_ref(),
                 span: value.span(),
             };
@@ -115,10 +106,7 @@ impl<'a> Table<'a> {
         let value = self.entries.get(key)?;
         Some(Item {
             problems: self.problems,
-            name: Name {
-                path: self.path.clone(),
-                key,
-            },
+            name: Name { path: self.path.clone(), key },
             value: value.get_ref(),
             span: value.span(),
         })
@@ -142,15 +130,8 @@ impl<'a> Table<'a> {
         self.parsed(key, positive_duration).unwrap_or(default)
     }
 
-    pub(super) fn integer(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u32>,
-        default: u32,
-    ) -> u32 {
-        self.get(key)
-            .and_then(|item| item.integer(range))
-            .unwrap_or(default)
+    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u32>, default: u32) -> u32 {
+        self.get(key).and_then(|item| item.integer(range)).unwrap_or(default)
     }
 
     pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
@@ -164,19 +145,11 @@ impl<'a> Table<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn one_of<T: Copy>(
-        &mut self,
-        key: &'static str,
-        words: &[(&'static str, T)],
-        default: T,
-    ) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)], default: T) -> T {
         self.parsed(key, |text| {
             let found = words.iter().find(|(word, _)| *word == text);
             found.map(|(_, value)| *value).ok_or_else(|| {
-                let all: Vec<_> = words
-                    .iter()
-                    .map(|(word, _)| format!("\"{word}\""))
-                    .collect();
+                let all: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
                 let wrong = Wrong::value(format!("not one of {}", all.join(", ")));
                 match did_you_mean(text, words.iter().map(|(word, _)| *word)) {
                     Some(word) => wrong.hint(format!("did you mean \"{word}\"?")),
@@ -189,9 +162,7 @@ impl<'a> Table<'a> {
 
     /// Every element of an array; none when it is absent or no array.
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Item<'a>> {
-        self.get(key)
-            .and_then(|item| item.list("an array"))
-            .unwrap_or_default()
+        self.get(key).and_then(|item| item.list("an array")).unwrap_or_default()
     }
 
     /// Every string of an array that `read` takes.
@@ -287,10 +258,7 @@ impl<'a> Item<'a> {
         Some(located(text, self.span.clone()))
     }
 
-    pub(super) fn parsed<T, E: Into<Wrong>>(
-        &self,
-        read: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<T> {
+    pub(super) fn parsed<T, E: Into<Wrong>>(&self, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         match read(self.string()?.value) {
             Ok(value) => Some(value),
             Err(wrong) => {
@@ -308,11 +276,7 @@ impl<'a> Item<'a> {
         let value = u32::from_str_radix(number.as_str(), number.radix()).ok();
         let value = value.filter(|value| range.contains(value));
         if value.is_none() {
-            let message = format!(
-                "expected a whole number from {} to {}",
-                range.start(),
-                range.end()
-            );
+            let message = format!("expected a whole number from {} to {}", range.start(), range.end());
             self.wrong(Wrong::value(message));
         }
         value
@@ -371,10 +335,7 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, Wrong> {
 }
 
 /// The word that was probably meant.
-pub(super) fn did_you_mean<'w>(
-    text: &str,
-    words: impl IntoIterator<Item = &'w str>,
-) -> Option<&'w str> {
+pub(super) fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     const LONGEST: usize = 64;
     if text.len() > LONGEST {
         return None;

@@ -22,14 +22,9 @@ impl SourceFile {
     /// `text` as it was read from `path`.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         let text = text.into();
-        let line_starts = std::iter::once(0)
-            .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1))
-            .collect();
-        Self {
-            path: path.into(),
-            text,
-            line_starts,
-        }
+        let line_starts =
+            std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1)).collect();
+        Self { path: path.into(), text, line_starts }
     }
 
     /// What stands for a file where settings came as flags.
@@ -59,19 +54,13 @@ impl SourceFile {
     pub fn position(&self, offset: usize) -> Position {
         let offset = self.floor(offset);
         let (line, start) = self.line_at(offset);
-        Position {
-            line: line + 1,
-            column: self.text[start..offset].chars().count() + 1,
-        }
+        Position { line: line + 1, column: self.text[start..offset].chars().count() + 1 }
     }
 
     /// The line that holds `offset`, without its line end, and the offset at which it begins.
     pub(super) fn line(&self, offset: usize) -> (&str, usize) {
         let (line, start) = self.line_at(self.floor(offset));
-        let end = self
-            .line_starts
-            .get(line + 1)
-            .map_or(self.text.len(), |next| next - 1);
+        let end = self.line_starts.get(line + 1).map_or(self.text.len(), |next| next - 1);
         let text = &self.text[start..end];
         (text.strip_suffix('\r').unwrap_or(text), start)
     }
@@ -83,10 +72,7 @@ impl SourceFile {
 
     /// The index of the line that holds `offset` and where it begins.
     fn line_at(&self, offset: usize) -> (usize, usize) {
-        let line = self
-            .line_starts
-            .partition_point(|start| *start <= offset)
-            .saturating_sub(1);
+        let line = self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1);
         (line, self.line_starts.get(line).copied().unwrap_or(0))
     }
 }
@@ -119,10 +105,7 @@ mod tests {
     #[test]
     fn relative_paths_start_at_the_folder_of_the_file() {
         let file = SourceFile::new("/etc/keyward/keyward.toml", "");
-        assert_eq!(
-            file.resolve("keys.toml"),
-            Path::new("/etc/keyward/keys.toml")
-        );
+        assert_eq!(file.resolve("keys.toml"), Path::new("/etc/keyward/keys.toml"));
         assert_eq!(file.resolve("/run/k.toml"), Path::new("/run/k.toml"));
         let bare = SourceFile::new("keyward.toml", "");
         assert_eq!(bare.resolve("keys.toml"), Path::new("keys.toml"));

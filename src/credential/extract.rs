@@ -18,28 +18,15 @@ pub type Query<'a> = Option<&'a str>;
 pub(super) const WEBSOCKET_MARK: &str = "keyward.";
 
 /// Calls `take` with every non-empty key that `source` holds.
-pub(super) fn each(
-    source: &Source,
-    headers: &HeaderMap,
-    query: Query<'_>,
-    take: &mut dyn FnMut(&[u8]),
-) {
+pub(super) fn each(source: &Source, headers: &HeaderMap, query: Query<'_>, take: &mut dyn FnMut(&[u8])) {
     match source {
         Source::Bearer => {
-            for token in headers
-                .get_all(AUTHORIZATION)
-                .iter()
-                .filter_map(|v| scheme(v, "bearer"))
-            {
+            for token in headers.get_all(AUTHORIZATION).iter().filter_map(|v| scheme(v, "bearer")) {
                 some(token, take);
             }
         }
         Source::Basic => {
-            for coded in headers
-                .get_all(AUTHORIZATION)
-                .iter()
-                .filter_map(|v| scheme(v, "basic"))
-            {
+            for coded in headers.get_all(AUTHORIZATION).iter().filter_map(|v| scheme(v, "basic")) {
                 if let Some(password) = basic_password(coded) {
                     some(&password, take);
                 }
@@ -56,21 +43,12 @@ pub(super) fn each(
             }
         }
         Source::Cookie(name) => {
-            for value in headers
-                .get_all(COOKIE)
-                .iter()
-                .flat_map(cookies)
-                .filter_map(|c| cookie_named(c, name))
-            {
+            for value in headers.get_all(COOKIE).iter().flat_map(cookies).filter_map(|c| cookie_named(c, name)) {
                 some(value, take);
             }
         }
         Source::WebSocketProtocol => {
-            for protocol in headers
-                .get_all(SEC_WEBSOCKET_PROTOCOL)
-                .iter()
-                .flat_map(protocols)
-            {
+            for protocol in headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().flat_map(protocols) {
                 if let Some(key) = protocol.strip_prefix(WEBSOCKET_MARK.as_bytes()) {
                     some(key, take);
                 }
@@ -103,13 +81,10 @@ fn basic_password(coded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 
 /// Every `(raw pair, raw value)` of the query whose decoded name is `name`.
 pub(super) fn pairs<'a>(query: Query<'a>, name: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
-    query
-        .into_iter()
-        .flat_map(|q| q.split('&'))
-        .filter_map(move |pair| {
-            let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (*percent_decode(raw) == *name.as_bytes()).then_some((pair, value))
-        })
+    query.into_iter().flat_map(|q| q.split('&')).filter_map(move |pair| {
+        let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (*percent_decode(raw) == *name.as_bytes()).then_some((pair, value))
+    })
 }
 
 /// Decodes `%XX`. A `+` stays a `+`: keys may hold one, and never a space. A broken escape stays as it is.
@@ -137,29 +112,16 @@ pub(crate) fn percent_decode(text: &str) -> Cow<'_, [u8]> {
 
 /// The `name=value` pairs of one Cookie line (RFC 6265 §4.2.1).
 pub(super) fn cookies(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    line.as_bytes()
-        .split(|b| *b == b';')
-        .map(<[u8]>::trim_ascii)
+    line.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii)
 }
 
 /// The value of a cookie of this name, without the quotes that it may stand in.
 pub(super) fn cookie_named<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let value = cookie
-        .strip_prefix(name.as_bytes())?
-        .trim_ascii_start()
-        .strip_prefix(b"=")?
-        .trim_ascii();
-    Some(
-        value
-            .strip_prefix(b"\"")
-            .and_then(|v| v.strip_suffix(b"\""))
-            .unwrap_or(value),
-    )
+    let value = cookie.strip_prefix(name.as_bytes())?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii();
+    Some(value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value))
 }
 
 /// The entries of one `Sec-WebSocket-Protocol` line.
 pub(super) fn protocols(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    line.as_bytes()
-        .split(|b| *b == b',')
-        .map(<[u8]>::trim_ascii)
+    line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii)
 }

@@ -10,12 +10,8 @@ use crate::config::gateway::Source;
 /// Removes what `source` took as the key. The path comes back changed only for a query source.
 pub fn strip(source: &Source, headers: &mut HeaderMap, target: &mut PathAndQuery) {
     match source {
-        Source::Bearer => retain(headers, &AUTHORIZATION, |v| {
-            super::extract::scheme(v, "bearer").is_none()
-        }),
-        Source::Basic => retain(headers, &AUTHORIZATION, |v| {
-            super::extract::scheme(v, "basic").is_none()
-        }),
+        Source::Bearer => retain(headers, &AUTHORIZATION, |v| super::extract::scheme(v, "bearer").is_none()),
+        Source::Basic => retain(headers, &AUTHORIZATION, |v| super::extract::scheme(v, "basic").is_none()),
         Source::Header(name) => {
             headers.remove(name);
         }
@@ -25,57 +21,29 @@ pub fn strip(source: &Source, headers: &mut HeaderMap, target: &mut PathAndQuery
             }
         }
         Source::Cookie(name) => {
-            rewrite(headers, &COOKIE, |line| {
-                join(
-                    cookies(line).filter(|c| cookie_named(c, name).is_none()),
-                    b"; ",
-                )
-            });
+            rewrite(headers, &COOKIE, |line| join(cookies(line).filter(|c| cookie_named(c, name).is_none()), b"; "));
         }
         Source::WebSocketProtocol => rewrite(headers, &SEC_WEBSOCKET_PROTOCOL, |line| {
-            join(
-                protocols(line).filter(|p| !p.starts_with(WEBSOCKET_MARK.as_bytes())),
-                b", ",
-            )
+            join(protocols(line).filter(|p| !p.starts_with(WEBSOCKET_MARK.as_bytes())), b", ")
         }),
     }
 }
 
 fn without_parameter(target: &PathAndQuery, name: &str) -> Option<PathAndQuery> {
     let query = target.query()?;
-    let taken: Vec<*const u8> = pairs(Some(query), name)
-        .map(|(pair, _)| pair.as_ptr())
-        .collect();
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|pair| !taken.contains(&pair.as_ptr()))
-        .collect();
-    let text = if kept.is_empty() {
-        target.path().to_owned()
-    } else {
-        format!("{}?{}", target.path(), kept.join("&"))
-    };
+    let taken: Vec<*const u8> = pairs(Some(query), name).map(|(pair, _)| pair.as_ptr()).collect();
+    let kept: Vec<&str> = query.split('&').filter(|pair| !taken.contains(&pair.as_ptr())).collect();
+    let text = if kept.is_empty() { target.path().to_owned() } else { format!("{}?{}", target.path(), kept.join("&")) };
     PathAndQuery::try_from(text).ok()
 }
 
 fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
-    rewrite(headers, name, |value| {
-        if keep(value) {
-            value.as_bytes().to_vec()
-        } else {
-            Vec::new()
-        }
-    });
+    rewrite(headers, name, |value| if keep(value) { value.as_bytes().to_vec() } else { Vec::new() });
 }
 
 /// Replaces every line of this name; one that comes back empty is dropped.
 fn rewrite(headers: &mut HeaderMap, name: &HeaderName, change: impl Fn(&HeaderValue) -> Vec<u8>) {
-    let changed: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .map(change)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let changed: Vec<_> = headers.get_all(name).iter().map(change).filter(|line| !line.is_empty()).collect();
     headers.remove(name);
     for line in changed {
         if let Ok(value) = HeaderValue::from_bytes(&line) {

@@ -84,7 +84,11 @@ impl Worker {
 
     /// Unique among all workers and restarts for any practical purpose (PCG-like, seeded by the system; no secret).
     pub fn next_request_id(&self) -> RequestId {
-        let state = self.random.get().wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(0x5851_f42d_4c95_7f2d_1405_7b7e_f767_814f);
+        let state = self
+            .random
+            .get()
+            .wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645)
+            .wrapping_add(0x5851_f42d_4c95_7f2d_1405_7b7e_f767_814f);
         self.random.set(state);
         let mixed = (state ^ state >> 67).wrapping_mul(0xda94_2042_e4dd_58b5_8b3b_1c7f_2d3a_9c4d);
         RequestId::new(mixed ^ mixed >> 61)

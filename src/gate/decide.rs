@@ -51,16 +51,9 @@ pub fn decide(
     headers: &HeaderMap,
 ) -> Decision {
     let mut trail = Trail::default();
-    let verdict = readable.map_err(Refusal::new).and_then(|()| {
-        Stages {
-            snapshot,
-            facts,
-            conn,
-            headers,
-            trail: &mut trail,
-        }
-        .run()
-    });
+    let verdict = readable
+        .map_err(Refusal::new)
+        .and_then(|()| Stages { snapshot, facts, conn, headers, trail: &mut trail }.run());
     Decision { verdict, trail }
 }
 
@@ -77,24 +70,15 @@ impl Stages<'_> {
         let client = Client::from(self.conn.peer.ip());
         let target = self.target()?;
         self.refuse_insecure()?;
-        self.snapshot
-            .wide
-            .check(client, self.facts.now)
-            .map_err(|l| self.limited(l))?;
+        self.snapshot.wide.check(client, self.facts.now).map_err(|l| self.limited(l))?;
         let (passage, credential) = match self.route(target.path())? {
             Routed::Open(open) => (Passage::Open(open), None),
             Routed::Guarded(guarded) => self.key(guarded)?,
         };
-        let admitted = admit(&self.snapshot.wide, passage, client, self.facts.now)
-            .map_err(|l| self.limited(l))?;
+        let admitted = admit(&self.snapshot.wide, passage, client, self.facts.now).map_err(|l| self.limited(l))?;
         self.trail.reading = admitted.reading().cloned();
         let upstream = Arc::clone(&self.snapshot.upstreams[admitted.route().upstream]);
-        Ok(Permit {
-            admitted,
-            upstream,
-            credential,
-            target,
-        })
+        Ok(Permit { admitted, upstream, credential, target })
     }
 
     /// Under routes that look at paths the upstream gets the canonical path; otherwise the path passes as it was sent.
@@ -107,9 +91,7 @@ impl Stages<'_> {
         match canonical(sent.path()).map_err(|_| malformed())? {
             Cow::Borrowed(_) => Ok(sent.clone()),
             Cow::Owned(path) => {
-                let text = sent
-                    .query()
-                    .map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+                let text = sent.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
                 PathAndQuery::try_from(text).map_err(|_| malformed())
             }
         }
@@ -132,13 +114,10 @@ impl Stages<'_> {
 
     fn route(&mut self, path: &str) -> Result<Routed, Refusal> {
         let table = &self.snapshot.routes;
-        let routed =
-            route::find(table, self.facts, path, self.headers).map_err(|denial| match denial {
-                Denial::MethodNotAllowed => {
-                    Refusal::new(denial).with_allow(table.allow(self.facts.host_name(), path))
-                }
-                other => Refusal::new(other),
-            })?;
+        let routed = route::find(table, self.facts, path, self.headers).map_err(|denial| match denial {
+            Denial::MethodNotAllowed => Refusal::new(denial).with_allow(table.allow(self.facts.host_name(), path)),
+            other => Refusal::new(other),
+        })?;
         let route: &Arc<Route> = match &routed {
             Routed::Open(open) => open.route(),
             Routed::Guarded(guarded) => guarded.route(),
@@ -150,30 +129,21 @@ impl Stages<'_> {
     fn key(&mut self, guarded: GuardedRoute) -> Result<(Passage, Option<Source>), Refusal> {
         let presented = match self.find() {
             Found::None => {
-                return Ok((
-                    Passage::Open(guarded.without_key().map_err(Refusal::new)?),
-                    None,
-                ));
+                return Ok((Passage::Open(guarded.without_key().map_err(Refusal::new)?), None));
             }
             Found::Several => return Err(Refusal::new(Denial::DuplicateCredential)),
             Found::One(presented) => presented,
         };
         self.note(&presented);
-        let identified = identify(&self.snapshot.ring, &presented, self.facts.now)
-            .map_err(|r| self.rejected(r))?;
+        let identified = identify(&self.snapshot.ring, &presented, self.facts.now).map_err(|r| self.rejected(r))?;
         self.trail.key = Some(Arc::clone(identified.key()));
         self.trail.key_state = Some(Identified::state(&identified));
         let (source, _) = self.snapshot.reader.source(&presented);
-        Ok((
-            Passage::Keyed(identified, Arc::clone(guarded.route())),
-            Some(source.clone()),
-        ))
+        Ok((Passage::Keyed(identified, Arc::clone(guarded.route())), Some(source.clone())))
     }
 
     fn find(&self) -> Found {
-        self.snapshot
-            .reader
-            .find(self.headers, self.facts.path_and_query.query())
+        self.snapshot.reader.find(self.headers, self.facts.path_and_query.query())
     }
 
     fn note(&mut self, presented: &Presented) {

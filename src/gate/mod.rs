@@ -57,46 +57,24 @@ pub async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Abandoned> {
     let (parts, body) = request.into_parts();
-    let Parts {
-        method,
-        uri,
-        version,
-        headers,
-        ..
-    } = parts;
+    let Parts { method, uri, version, headers, .. } = parts;
     let now = tools.closer.clock.now();
     let (facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
 
     // No await while the snapshot is held: deciding neither waits nor does I/O.
     let (decision, settings) = {
         let snapshot = snapshot();
-        (
-            decide(&snapshot, &facts, readable, conn, &headers),
-            Arc::clone(&snapshot.settings),
-        )
+        (decide(&snapshot, &facts, readable, conn, &headers), Arc::clone(&snapshot.settings))
     };
     let Decision { verdict, trail } = decision;
     let record = |verdict| {
         let conn = Rc::clone(conn);
         let transfer = Transfer::default();
-        let record = Record {
-            facts,
-            conn,
-            settings,
-            trail,
-            verdict,
-            transfer,
-            ended_us: 0,
-            duration_us: 0,
-        };
+        let record = Record { facts, conn, settings, trail, verdict, transfer, ended_us: 0, duration_us: 0 };
         Open::new(Box::new(record), Rc::clone(&tools.closer))
     };
     match verdict {
-        Err(refusal) => Ok(refuse(
-            &refusal,
-            record(Verdict::Deny(refusal.denial)),
-            Outcome::Complete,
-        )),
+        Err(refusal) => Ok(refuse(&refusal, record(Verdict::Deny(refusal.denial)), Outcome::Complete)),
         Ok(permit) => pass_on(tools, permit, record(Verdict::Allow), headers, body).await,
     }
 }
@@ -109,12 +87,7 @@ async fn pass_on(
     mut headers: http::HeaderMap,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Abandoned> {
-    let Permit {
-        admitted,
-        upstream,
-        credential,
-        mut target,
-    } = permit;
+    let Permit { admitted, upstream, credential, mut target } = permit;
     let settings = Arc::clone(&open.record().settings);
     if let Some(source) = &credential
         && !settings.forward_credential
@@ -122,12 +95,7 @@ async fn pass_on(
         credential::strip(source, &mut headers, &mut target);
     }
     let facts = &open.record().facts;
-    prepare_request(
-        &mut headers,
-        &open.record().conn,
-        facts.host.as_ref(),
-        &settings.identity,
-    );
+    prepare_request(&mut headers, &open.record().conn, facts.host.as_ref(), &settings.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
     let (body, progress) = RequestBody::new(body, &tools.timers, settings.body_idle);
@@ -137,15 +105,7 @@ async fn pass_on(
     *request.headers_mut() = headers;
 
     open.transfer().request_body.clone_from(&progress);
-    let result = attempt(
-        tools,
-        &admitted,
-        &upstream,
-        request,
-        progress.as_deref(),
-        &mut open,
-    )
-    .await;
+    let result = attempt(tools, &admitted, &upstream, request, progress.as_deref(), &mut open).await;
     open.transfer().upstream = Some(upstream);
     match result {
         Ok(answer) => Ok(respond::relay(answer, open, &admitted, &tools.timers)),
@@ -183,21 +143,14 @@ fn introduce(admitted: &Admitted, headers: &mut http::HeaderMap, request_id: Hea
     }
 }
 
-fn explain_failure(
-    error: &ForwardError,
-    mut open: Open,
-) -> Result<Response<ResponseBody>, Abandoned> {
+fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Response<ResponseBody>, Abandoned> {
     let (denial, outcome) = match error {
         ForwardError::Unavailable(_) => (Denial::UpstreamUnavailable, Outcome::UpstreamGone),
         ForwardError::Timeout => (Denial::UpstreamTimeout, Outcome::Timeout(Fault::Upstream)),
         ForwardError::Failed(_) => (Denial::UpstreamError, Outcome::UpstreamGone),
         ForwardError::Client(state) => {
             let stalled = *state == State::Stalled;
-            open.transfer().outcome = if stalled {
-                Outcome::Timeout(Fault::Client)
-            } else {
-                Outcome::ClientGone
-            };
+            open.transfer().outcome = if stalled { Outcome::Timeout(Fault::Client) } else { Outcome::ClientGone };
             return Err(Abandoned);
         }
     };

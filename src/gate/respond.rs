@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
 
@@ -38,27 +38,17 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that needs no more words.
     pub const fn new(denial: Denial) -> Self {
-        Self {
-            denial,
-            allow: None,
-            reading: None,
-        }
+        Self { denial, allow: None, reading: None }
     }
 
     /// A 405 names the methods that would be taken.
     pub fn with_allow(self, allow: HeaderValue) -> Self {
-        Self {
-            allow: Some(allow),
-            ..self
-        }
+        Self { allow: Some(allow), ..self }
     }
 
     /// A 429 names the limit.
     pub fn with_reading(self, reading: Reading) -> Self {
-        Self {
-            reading: Some(reading),
-            ..self
-        }
+        Self { reading: Some(reading), ..self }
     }
 }
 
@@ -76,21 +66,9 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
         headers.insert(ALLOW, allow.clone());
     }
     if let Some(reading) = &refusal.reading {
-        let own = record
-            .trail
-            .key
-            .as_ref()
-            .filter(|_| refusal.denial == Denial::RateLimited);
-        let policies = own.map_or_else(
-            || policy_header([&*reading.policy]),
-            |key| key.policies.clone(),
-        );
-        set_headers(
-            &mut headers,
-            record.settings.families,
-            reading,
-            policies.as_ref(),
-        );
+        let own = record.trail.key.as_ref().filter(|_| refusal.denial == Denial::RateLimited);
+        let policies = own.map_or_else(|| policy_header([&*reading.policy]), |key| key.policies.clone());
+        set_headers(&mut headers, record.settings.families, reading, policies.as_ref());
         set_retry_after(&mut headers, reading);
     }
     set_audit_headers(&mut headers, record);
@@ -102,41 +80,27 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
         (200, Bytes::new())
     } else {
         let body = problem(refusal, status, record);
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CONTENT_LENGTH, body.len().into());
         (status, body)
     };
     open.transfer().status = Some(status);
     open.transfer().outcome = outcome;
     let mut response = Response::new(ResponseBody::whole(body, open));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = headers;
     response
 }
 
 /// Relays the upstream's answer: its head with our headers on it, its body as it comes.
-pub fn relay(
-    answer: Answer,
-    mut open: Open,
-    admitted: &Admitted,
-    timers: &Rc<Timers>,
-) -> Response<ResponseBody> {
+pub fn relay(answer: Answer, mut open: Open, admitted: &Admitted, timers: &Rc<Timers>) -> Response<ResponseBody> {
     let Answer { response, lease } = answer;
     let (mut parts, body) = response.into_parts();
     strip_hop_by_hop(&mut parts.headers, |_| false);
     let record = open.record();
     if let Some(reading) = admitted.reading() {
         let policies = admitted.key().and_then(|key| key.policies.as_ref());
-        set_headers(
-            &mut parts.headers,
-            record.settings.families,
-            reading,
-            policies,
-        );
+        set_headers(&mut parts.headers, record.settings.families, reading, policies);
     }
     set_audit_headers(&mut parts.headers, record);
     open.transfer().status = Some(parts.status.as_u16());
@@ -163,9 +127,7 @@ fn problem(refusal: &Refusal, status: u16, record: &Record) -> Bytes {
     let (kind, title) = match &refusal.reading {
         Some(_) => (QUOTA_EXCEEDED, "Quota Exceeded"),
         None => {
-            let phrase = StatusCode::from_u16(status)
-                .ok()
-                .and_then(|s| s.canonical_reason());
+            let phrase = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
             ("about:blank", phrase.unwrap_or("Error"))
         }
     };

@@ -22,11 +22,7 @@ pub struct ResponseBody {
 
 enum Kind {
     Whole(Option<Bytes>),
-    Streamed {
-        incoming: Incoming,
-        lease: Option<Lease>,
-        watch: Watch,
-    },
+    Streamed { incoming: Incoming, lease: Option<Lease>, watch: Watch },
 }
 
 /// Why a response body ended early.
@@ -43,37 +39,20 @@ pub enum RelayError {
 impl ResponseBody {
     /// A body of ours; the record's outcome is already known.
     pub(super) const fn whole(bytes: Bytes, open: Open) -> Self {
-        Self {
-            kind: Kind::Whole(Some(bytes)),
-            open,
-        }
+        Self { kind: Kind::Whole(Some(bytes)), open }
     }
 
     /// The upstream's body.
-    pub(super) fn streamed(
-        incoming: Incoming,
-        lease: Lease,
-        open: Open,
-        timers: &Rc<Timers>,
-    ) -> Self {
+    pub(super) fn streamed(incoming: Incoming, lease: Lease, open: Open, timers: &Rc<Timers>) -> Self {
         let watch = Watch::new(Rc::clone(timers));
-        let mut body = Self {
-            kind: Kind::Streamed {
-                incoming,
-                lease: Some(lease),
-                watch,
-            },
-            open,
-        };
+        let mut body = Self { kind: Kind::Streamed { incoming, lease: Some(lease), watch }, open };
         body.settle();
         body
     }
 
     /// At the end of the upstream's body: the connection is free, and the exchange complete.
     fn settle(&mut self) {
-        if let Kind::Streamed {
-            incoming, lease, ..
-        } = &mut self.kind
+        if let Kind::Streamed { incoming, lease, .. } = &mut self.kind
             && incoming.is_end_stream()
             && let Some(lease) = lease.take()
         {
@@ -99,11 +78,7 @@ impl Body for ResponseBody {
                 transfer.response_bytes += bytes.as_ref().map_or(0, Bytes::len) as u64;
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
-            Kind::Streamed {
-                incoming,
-                lease,
-                watch,
-            } => (incoming, lease, watch),
+            Kind::Streamed { incoming, lease, watch } => (incoming, lease, watch),
         };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
             let idle = this.open.record().settings.body_idle;

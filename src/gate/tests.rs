@@ -184,7 +184,10 @@ fn the_first_refusal_in_the_order_of_the_table_wins() {
         (Ask { target: "/b", headers: good, ..Ask::default() }, "no_route"),
         (Ask { target: "/a/", method: "PUT", headers: good, ..Ask::default() }, "method_not_allowed"),
         (Ask { target: "/a/", ..Ask::default() }, "missing_key"),
-        (Ask { target: "/a/", headers: &[("x-api-key", "1"), ("authorization", "Bearer 1")], ..Ask::default() }, "duplicate_credential"),
+        (
+            Ask { target: "/a/", headers: &[("x-api-key", "1"), ("authorization", "Bearer 1")], ..Ask::default() },
+            "duplicate_credential",
+        ),
         (Ask { target: "/a/", headers: &[("x-api-key", "bad")], ..Ask::default() }, "unknown_key"),
         (Ask { target: "/a/", headers: good, ..plain }, "insecure_transport"),
         (Ask { target: "/a/", headers: good, insecure: Insecure::Allow, ..plain }, "allowed"),
@@ -212,7 +215,10 @@ fn a_refusal_by_one_limit_spends_nothing_of_the_others() {
 #[test]
 fn refused_until_retry_after_then_admitted() {
     let world = World::new("", &entry("k", "good", "limits = [\"2/m\"]"));
-    assert_eq!([world.with_key("good"), world.with_key("good"), world.with_key("good")], ["allowed", "allowed", "rate_limited"]);
+    assert_eq!(
+        [world.with_key("good"), world.with_key("good"), world.with_key("good")],
+        ["allowed", "allowed", "rate_limited"]
+    );
     let refused = world.ask(&Ask { headers: &[("x-api-key", "good")], ..Ask::default() });
     let wait = refused.trail.reading.expect("a reading").retry_after_s();
     assert_eq!(wait, 30);
@@ -239,7 +245,9 @@ fn a_reload_keeps_what_is_spent_of_limits_that_stay() {
 
 #[test]
 fn a_plan_gives_each_of_its_keys_a_budget_of_its_own() {
-    let keys = entry("a", "a", "plan = \"p\"") + &entry("b", "b", "plan = \"p\"") + &entry("c", "c", "plan = \"p\"\nlimits = [\"2/h\"]");
+    let keys = entry("a", "a", "plan = \"p\"")
+        + &entry("b", "b", "plan = \"p\"")
+        + &entry("c", "c", "plan = \"p\"\nlimits = [\"2/h\"]");
     let world = World::new("[plan.p]\nlimits = [\"1/h\"]", &keys);
     for (key, admitted) in [("a", 1), ("b", 1), ("c", 2)] {
         assert_eq!((0..5).filter(|_| world.with_key(key) == "allowed").count(), admitted, "{key}");

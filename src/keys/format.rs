@@ -46,33 +46,21 @@ pub fn inspect(prefix: &str, presented: &[u8]) -> Shape {
     if presented.is_empty() || presented.len() > PRESENTED_BYTES_MAX {
         return Shape::Malformed;
     }
-    let printable = presented
-        .iter()
-        .fold(true, |all, c| all & matches!(c, b' '..=b'~'));
+    let printable = presented.iter().fold(true, |all, c| all & matches!(c, b' '..=b'~'));
     if !printable {
         return Shape::Malformed;
     }
-    let Some(body) = presented
-        .strip_prefix(prefix.as_bytes())
-        .and_then(|rest| rest.strip_prefix(b"_"))
-    else {
+    let Some(body) = presented.strip_prefix(prefix.as_bytes()).and_then(|rest| rest.strip_prefix(b"_")) else {
         return Shape::Foreign;
     };
     let Ok(body) = <&[u8; BODY_CHARS]>::try_from(body) else {
         return Shape::Malformed;
     };
-    if !body
-        .iter()
-        .fold(true, |all, c| all & c.is_ascii_alphanumeric())
-    {
+    if !body.iter().fold(true, |all, c| all & c.is_ascii_alphanumeric()) {
         return Shape::Malformed;
     }
     let (random, sum) = body.split_at(RANDOM_CHARS);
-    if checksum(random).ct_eq(sum).into() {
-        Shape::Ours
-    } else {
-        Shape::BadChecksum
-    }
+    if checksum(random).ct_eq(sum).into() { Shape::Ours } else { Shape::BadChecksum }
 }
 
 /// CRC-32 of `random` in base62, most significant letter first.
@@ -88,10 +76,7 @@ fn checksum(random: &[u8]) -> [u8; CHECKSUM_CHARS] {
 }
 
 /// [`generate`] from any source of random bytes.
-fn generate_from<E>(
-    prefix: &str,
-    mut fill: impl FnMut(&mut [u8]) -> Result<(), E>,
-) -> Result<Secret, E> {
+fn generate_from<E>(prefix: &str, mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Secret, E> {
     // One allocation of the final size: a growing buffer would leave copies of the secret behind.
     let mut key = Zeroizing::new(Vec::with_capacity(prefix.len() + 1 + BODY_CHARS));
     key.extend_from_slice(prefix.as_bytes());
@@ -139,9 +124,7 @@ mod tests {
     #[test]
     fn a_new_key_has_the_form_and_no_two_are_alike() {
         let (a, b) = (generate("kw"), generate("kw"));
-        let (Ok(a), Ok(b)) = (a, b) else {
-            panic!("the system has no randomness")
-        };
+        let (Ok(a), Ok(b)) = (a, b) else { panic!("the system has no randomness") };
         assert!(a.expose() != b.expose());
         assert_eq!(a.expose().len(), 3 + 49);
         assert_eq!(inspect("kw", a.expose()), Shape::Ours);
@@ -195,12 +178,7 @@ mod tests {
             (b"f81d4fae-7dec-11d0-a765-00a0c91e6bf6", Shape::Foreign),
         ];
         for (presented, shape) in cases {
-            assert_eq!(
-                inspect("kw", presented),
-                *shape,
-                "{}",
-                String::from_utf8_lossy(presented)
-            );
+            assert_eq!(inspect("kw", presented), *shape, "{}", String::from_utf8_lossy(presented));
         }
     }
 

@@ -33,19 +33,10 @@ pub struct Key {
 
 impl Key {
     /// Brings an entry to life; `plan` is the one that it names.
-    pub fn new(
-        spec: &KeySpec,
-        plan: Option<&Plan>,
-        identity: &Identity,
-        ledger: &mut Ledger,
-    ) -> Self {
+    pub fn new(spec: &KeySpec, plan: Option<&Plan>, identity: &Identity, ledger: &mut Ledger) -> Self {
         let id: Arc<str> = spec.id.as_str().into();
         let owner = Owner::Key(Arc::clone(&id));
-        let rates = spec
-            .limits
-            .as_deref()
-            .or(plan.map(|p| p.limits.as_slice()))
-            .unwrap_or_default();
+        let rates = spec.limits.as_deref().or(plan.map(|p| p.limits.as_slice())).unwrap_or_default();
         let mut buckets: Vec<Arc<Bucket>> = Vec::with_capacity(rates.len());
         for rate in rates {
             let bucket = ledger.bucket(&owner, rate);
@@ -79,11 +70,6 @@ fn identity_headers(spec: &KeySpec, identity: &Identity) -> Box<[(HeaderName, He
     pairs
         .into_iter()
         .filter(|(_, text)| !text.is_empty())
-        .filter_map(|(name, text)| {
-            Some((
-                name.clone()?,
-                HeaderValue::from_bytes(text.as_bytes()).ok()?,
-            ))
-        })
+        .filter_map(|(name, text)| Some((name.clone()?, HeaderValue::from_bytes(text.as_bytes()).ok()?)))
         .collect()
 }

@@ -48,29 +48,17 @@ pub fn identify(ring: &Ring, presented: &Presented, now: Now) -> Result<Identifi
     }
     let (key, until_us) = match found {
         None => {
-            return Err(Rejected {
-                denial: Denial::UnknownKey,
-                key: None,
-            });
+            return Err(Rejected { denial: Denial::UnknownKey, key: None });
         }
         Some(Match::Quarantined) => {
-            return Err(Rejected {
-                denial: Denial::Quarantined,
-                key: None,
-            });
+            return Err(Rejected { denial: Denial::Quarantined, key: None });
         }
         Some(Match::Current(key)) => (key, None),
         Some(Match::Previous(key, until_us)) => (key, Some(until_us)),
     };
     match judge(key, until_us, now.wall_us) {
-        None => Ok(Identified {
-            key: Arc::clone(key),
-            in_grace: until_us.is_some(),
-        }),
-        Some(denial) => Err(Rejected {
-            denial,
-            key: Some(Arc::clone(key)),
-        }),
+        None => Ok(Identified { key: Arc::clone(key), in_grace: until_us.is_some() }),
+        Some(denial) => Err(Rejected { denial, key: Some(Arc::clone(key)) }),
     }
 }
 

@@ -52,58 +52,33 @@ impl Ring {
         for spec in &file.keys {
             let plan = spec.plan.as_ref().map(|name| gateway.plans.get(name));
             let hashes = std::iter::once(spec.hash).chain(spec.previous.iter().map(|p| p.hash));
-            let needs_pepper = hashes
-                .clone()
-                .any(|h| matches!(h, StoredHash::HmacSha256(_)));
+            let needs_pepper = hashes.clone().any(|h| matches!(h, StoredHash::HmacSha256(_)));
             if matches!(plan, Some(None)) || (needs_pepper && !has_pepper) {
-                slots.extend(hashes.map(|hash| Slot {
-                    hash,
-                    holder: Holder::Quarantined,
-                }));
+                slots.extend(hashes.map(|hash| Slot { hash, holder: Holder::Quarantined }));
                 continue;
             }
             let key = u32::try_from(keys.len()).unwrap_or(EMPTY);
-            keys.push(Arc::new(Key::new(
-                spec,
-                plan.flatten(),
-                &gateway.keys.identity,
-                ledger,
-            )));
-            slots.push(Slot {
-                hash: spec.hash,
-                holder: Holder::Current(key),
-            });
-            slots.extend(spec.previous.iter().map(|p| Slot {
-                hash: p.hash,
-                holder: Holder::Previous {
-                    key,
-                    until_us: p.until.as_microsecond(),
-                },
-            }));
+            keys.push(Arc::new(Key::new(spec, plan.flatten(), &gateway.keys.identity, ledger)));
+            slots.push(Slot { hash: spec.hash, holder: Holder::Current(key) });
+            slots.extend(
+                spec.previous.iter().map(|p| Slot {
+                    hash: p.hash,
+                    holder: Holder::Previous { key, until_us: p.until.as_microsecond() },
+                }),
+            );
         }
         let quarantined = file.quarantined.iter().flat_map(|q| &q.hashes);
-        slots.extend(quarantined.map(|hash| Slot {
-            hash: *hash,
-            holder: Holder::Quarantined,
-        }));
-        Self {
-            index: index(&slots),
-            slots: slots.into(),
-            keys: keys.into(),
-        }
+        slots.extend(quarantined.map(|hash| Slot { hash: *hash, holder: Holder::Quarantined }));
+        Self { index: index(&slots), slots: slots.into(), keys: keys.into() }
     }
 
     /// The entry whose hash this key has. Both digests are looked for, whichever the entries use.
     pub fn find(&self, presented: &Presented) -> Option<Match<'_>> {
         let plain = self.probe(&StoredHash::Sha256(presented.sha256));
-        let peppered = presented
-            .hmac
-            .and_then(|digest| self.probe(&StoredHash::HmacSha256(digest)));
+        let peppered = presented.hmac.and_then(|digest| self.probe(&StoredHash::HmacSha256(digest)));
         Some(match plain.or(peppered)? {
             Holder::Current(key) => Match::Current(self.keys.get(key as usize)?),
-            Holder::Previous { key, until_us } => {
-                Match::Previous(self.keys.get(key as usize)?, until_us)
-            }
+            Holder::Previous { key, until_us } => Match::Previous(self.keys.get(key as usize)?, until_us),
             Holder::Quarantined => Match::Quarantined,
         })
     }

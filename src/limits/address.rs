@@ -60,11 +60,7 @@ impl AddressLimiter {
             overflow: AtomicU64::new(0),
             capacity,
         }));
-        Self {
-            limiter: policy.limiter(table.clone(), clock),
-            table,
-            policy: Arc::new(policy),
-        }
+        Self { limiter: policy.limiter(table.clone(), clock), table, policy: Arc::new(policy) }
     }
 
     /// The policy.
@@ -92,18 +88,14 @@ impl AddressLimiter {
     pub fn give_back(&self, client: Client) {
         if let Some(cell) = self.table.0.seen.get(&client) {
             let one = self.policy.one();
-            let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-                now.checked_sub(one)
-            });
+            let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| now.checked_sub(one));
         }
     }
 
     /// Forgets addresses whose bucket is full again at `now`.
     pub fn sweep(&self, now: u64) {
         let table = &self.table.0;
-        table
-            .seen
-            .retain(|_, arrival| arrival.load(Ordering::Acquire) > now);
+        table.seen.retain(|_, arrival| arrival.load(Ordering::Acquire) > now);
         table.count.store(table.seen.len(), Ordering::Release);
     }
 }
@@ -155,16 +147,8 @@ mod tests {
     fn limiter(capacity: usize) -> (AddressLimiter, Clock) {
         let clock = Clock::manual(Duration::ZERO);
         let two = NonZeroU32::new(2).expect("not zero");
-        let rate = Rate {
-            text: "2/m".into(),
-            units: two,
-            window: Duration::from_secs(60),
-            burst: two,
-        };
-        (
-            AddressLimiter::with_capacity(&rate, &clock, capacity),
-            clock,
-        )
+        let rate = Rate { text: "2/m".into(), units: two, window: Duration::from_secs(60), burst: two };
+        (AddressLimiter::with_capacity(&rate, &clock, capacity), clock)
     }
 
     fn client(text: &str) -> Client {
@@ -183,11 +167,7 @@ mod tests {
             ("2001:db8:0:1::1", 2),
         ] {
             let client = client(address);
-            assert_eq!(
-                (0..5).filter(|_| limiter.take(client)).count(),
-                admitted,
-                "{address}"
-            );
+            assert_eq!((0..5).filter(|_| limiter.take(client)).count(), admitted, "{address}");
         }
     }
 
@@ -197,14 +177,9 @@ mod tests {
         for n in 0..10 {
             assert!(limiter.take(client(&format!("10.0.0.{n}"))));
         }
-        let newcomers = (0..100)
-            .filter(|n| limiter.take(client(&format!("10.0.1.{n}"))))
-            .count();
+        let newcomers = (0..100).filter(|n| limiter.take(client(&format!("10.0.1.{n}")))).count();
         assert_eq!(newcomers, 2);
-        assert!(
-            limiter.take(client("10.0.0.3")),
-            "a known address keeps what it had"
-        );
+        assert!(limiter.take(client("10.0.0.3")), "a known address keeps what it had");
         assert!(!limiter.take(client("10.0.0.3")), "and no more");
         clock.advance(Duration::from_secs(120));
         limiter.sweep(clock.mono());

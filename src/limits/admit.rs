@@ -86,10 +86,7 @@ impl WideLimits {
         if let Some(per_ip) = &self.per_ip
             && !per_ip.take(client)
         {
-            return Err(Limited {
-                denial: Denial::IpLimited,
-                reading: per_ip.read(client, now.mono),
-            });
+            return Err(Limited { denial: Denial::IpLimited, reading: per_ip.read(client, now.mono) });
         }
         if let Some(total) = &self.total
             && total.take().is_none()
@@ -97,33 +94,21 @@ impl WideLimits {
             if let Some(per_ip) = &self.per_ip {
                 per_ip.give_back(client);
             }
-            return Err(Limited {
-                denial: Denial::TotalLimited,
-                reading: total.read(now.mono),
-            });
+            return Err(Limited { denial: Denial::TotalLimited, reading: total.read(now.mono) });
         }
         Ok(())
     }
 }
 
 fn has_room(denial: Denial, reading: Reading) -> Result<(), Limited> {
-    if reading.remaining > 0 {
-        Ok(())
-    } else {
-        Err(Limited { denial, reading })
-    }
+    if reading.remaining > 0 { Ok(()) } else { Err(Limited { denial, reading }) }
 }
 
 /// Charges the request to every limit it falls under, or to none.
 ///
 /// # Errors
 /// The first limit, narrow before wide, that has no room.
-pub fn admit(
-    wide: &WideLimits,
-    passage: Passage,
-    client: Client,
-    now: Now,
-) -> Result<Admitted, Limited> {
+pub fn admit(wide: &WideLimits, passage: Passage, client: Client, now: Now) -> Result<Admitted, Limited> {
     let (route, identified) = match passage {
         Passage::Open(open) => (Arc::clone(open.route()), None),
         Passage::Keyed(identified, route) => (route, Some(identified)),
@@ -136,26 +121,15 @@ pub fn admit(
 
     take_all(buckets, || wide.take(client, now), now)?;
     let reading = buckets.iter().map(|b| b.read_now()).reduce(Reading::nearer);
-    Ok(Admitted {
-        route,
-        identified,
-        reading,
-    })
+    Ok(Admitted { route, identified, reading })
 }
 
 /// Takes one unit of each bucket, then `last`. A recursion, so that what was taken lives on the stack.
-fn take_all(
-    buckets: &[Arc<Bucket>],
-    last: impl FnOnce() -> Result<(), Limited>,
-    now: Now,
-) -> Result<(), Limited> {
+fn take_all(buckets: &[Arc<Bucket>], last: impl FnOnce() -> Result<(), Limited>, now: Now) -> Result<(), Limited> {
     let Some((first, rest)) = buckets.split_first() else {
         return last();
     };
-    let limited = || Limited {
-        denial: Denial::RateLimited,
-        reading: first.read(now.mono),
-    };
+    let limited = || Limited { denial: Denial::RateLimited, reading: first.read(now.mono) };
     let taken = first.take().ok_or_else(limited)?;
     take_all(rest, last, now).inspect_err(|_| first.give_back(taken))
 }

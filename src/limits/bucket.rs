@@ -35,12 +35,8 @@ impl Policy {
     /// The arithmetic of `rate`. The refill interval is rounded up: never one request more than was written.
     pub fn new(rate: &Rate) -> Self {
         let window = u64::try_from(rate.window.as_nanos()).unwrap_or(u64::MAX);
-        let interval = window
-            .div_ceil(u64::from(rate.units.get()))
-            .clamp(1, FULL_REFILL_MAX);
-        let depth = u64::from(rate.burst.get())
-            .min(FULL_REFILL_MAX / interval)
-            .max(1);
+        let interval = window.div_ceil(u64::from(rate.units.get())).clamp(1, FULL_REFILL_MAX);
+        let depth = u64::from(rate.burst.get()).min(FULL_REFILL_MAX / interval).max(1);
         Self {
             text: Arc::clone(&rate.text),
             units: rate.units.get(),
@@ -51,10 +47,7 @@ impl Policy {
     }
 
     pub(super) fn limiter<S: StateStore>(&self, state: S, clock: &Clock) -> Limiter<S> {
-        let burst = u32::try_from(self.depth)
-            .ok()
-            .and_then(NonZeroU32::new)
-            .unwrap_or(NonZeroU32::MAX);
+        let burst = u32::try_from(self.depth).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
         let quota = Quota::with_period(Duration::from_nanos(self.interval))
             .unwrap_or_else(|| Quota::per_second(burst))
             .allow_burst(burst);
@@ -67,12 +60,7 @@ impl Policy {
         let free = (self.depth * self.interval).saturating_sub(owed);
         let remaining = free / self.interval;
         let wait = owed.saturating_sub((self.depth - 1) * self.interval);
-        Reading {
-            policy: Arc::clone(self),
-            remaining,
-            wait,
-            refill: owed,
-        }
+        Reading { policy: Arc::clone(self), remaining, wait, refill: owed }
     }
 
     /// What one unit adds to an arrival time.
@@ -98,11 +86,7 @@ impl Bucket {
     pub fn new(policy: Policy, clock: &Clock) -> Self {
         let arrival = Arrival::default();
         let limiter = policy.limiter(arrival.clone(), clock);
-        Self {
-            policy: Arc::new(policy),
-            arrival,
-            limiter,
-        }
+        Self { policy: Arc::new(policy), arrival, limiter }
     }
 
     /// The policy.
@@ -112,8 +96,7 @@ impl Bucket {
 
     /// How full it is at `now`; takes nothing.
     pub fn read(&self, now: u64) -> Reading {
-        self.policy
-            .reading(self.arrival.0.load(Ordering::Acquire), now)
+        self.policy.reading(self.arrival.0.load(Ordering::Acquire), now)
     }
 
     /// How full it is after a unit was taken: by the limiter's own clock, because a reading of an earlier moment would
@@ -134,14 +117,9 @@ impl Bucket {
         let one = self.policy.one();
         let undo = |current: u64| {
             let later = current.checked_sub(taken.0)?;
-            later
-                .is_multiple_of(one)
-                .then(|| current.saturating_sub(one))
+            later.is_multiple_of(one).then(|| current.saturating_sub(one))
         };
-        let _ = self
-            .arrival
-            .0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, undo);
+        let _ = self.arrival.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, undo);
     }
 }
 
@@ -164,19 +142,11 @@ impl StateStore for Arrival {
 }
 
 /// The compare-and-swap loop of every store: `decide` runs again whenever another thread was first.
-pub(super) fn replace<T, E>(
-    cell: &AtomicU64,
-    decide: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-) -> Result<T, E> {
+pub(super) fn replace<T, E>(cell: &AtomicU64, decide: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Result<T, E> {
     let mut current = cell.load(Ordering::Acquire);
     loop {
         let (value, next) = decide((current != 0).then(|| Nanos::new(current)))?;
-        match cell.compare_exchange_weak(
-            current,
-            next.as_u64(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
+        match cell.compare_exchange_weak(current, next.as_u64(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => return Ok(value),
             Err(seen) => current = seen,
         }
@@ -224,12 +194,7 @@ mod tests {
     fn bucket(units: u32, window: Duration, burst: u32) -> (Bucket, Clock) {
         let clock = Clock::manual(Duration::from_secs(1));
         let nonzero = |n| NonZeroU32::new(n).expect("not zero");
-        let rate = Rate {
-            text: "test".into(),
-            units: nonzero(units),
-            window,
-            burst: nonzero(burst),
-        };
+        let rate = Rate { text: "test".into(), units: nonzero(units), window, burst: nonzero(burst) };
         (Bucket::new(Policy::new(&rate), &clock), clock)
     }
 

@@ -27,11 +27,7 @@ pub enum Owner {
 impl Ledger {
     /// An empty ledger.
     pub fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            buckets: HashMap::new(),
-            per_ip: None,
-        }
+        Self { clock, buckets: HashMap::new(), per_ip: None }
     }
 
     /// The owner's bucket for this policy: as spent as it was, or full if it is new.
@@ -43,8 +39,7 @@ impl Ledger {
 
     /// The limiter of `limits.per_ip`, kept while its text stays the same.
     pub fn per_ip(&mut self, rate: Option<&Rate>) -> Option<Arc<AddressLimiter>> {
-        let same =
-            |kept: &Arc<AddressLimiter>| rate.is_some_and(|rate| rate.text == kept.policy().text);
+        let same = |kept: &Arc<AddressLimiter>| rate.is_some_and(|rate| rate.text == kept.policy().text);
         if !self.per_ip.as_ref().is_some_and(same) {
             self.per_ip = rate.map(|rate| Arc::new(AddressLimiter::new(rate, &self.clock)));
         }
@@ -55,8 +50,7 @@ impl Ledger {
     /// nothing and refills nothing.
     pub fn sweep(&mut self) {
         let now = self.clock.mono();
-        self.buckets
-            .retain(|_, bucket| Arc::strong_count(bucket) > 1 || bucket.read(now).refill > 0);
+        self.buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || bucket.read(now).refill > 0);
         if let Some(per_ip) = &self.per_ip {
             per_ip.sweep(now);
         }
@@ -70,12 +64,7 @@ mod tests {
     use std::time::Duration;
 
     fn rate(text: &str) -> Rate {
-        Rate {
-            text: text.into(),
-            units: NonZeroU32::MIN,
-            window: Duration::from_secs(60),
-            burst: NonZeroU32::MIN,
-        }
+        Rate { text: text.into(), units: NonZeroU32::MIN, window: Duration::from_secs(60), burst: NonZeroU32::MIN }
     }
 
     #[test]
@@ -85,19 +74,10 @@ mod tests {
         let owner = Owner::Key("a".into());
         assert!(ledger.bucket(&owner, &rate("1/m")).take().is_some());
         ledger.sweep();
-        assert!(
-            ledger.bucket(&owner, &rate("1/m")).take().is_none(),
-            "it was refilled"
-        );
-        assert!(
-            ledger.bucket(&owner, &rate("2/m")).take().is_some(),
-            "another policy is another bucket"
-        );
+        assert!(ledger.bucket(&owner, &rate("1/m")).take().is_none(), "it was refilled");
+        assert!(ledger.bucket(&owner, &rate("2/m")).take().is_some(), "another policy is another bucket");
         clock.advance(Duration::from_secs(61));
         ledger.sweep();
-        assert!(
-            ledger.buckets.is_empty(),
-            "full buckets that nobody holds are forgotten"
-        );
+        assert!(ledger.buckets.is_empty(), "full buckets that nobody holds are forgotten");
     }
 }

@@ -29,21 +29,13 @@ impl Reading {
 
     /// `t`, and `limit.reset_s`: seconds until it is full; where it admits nothing, until it admits one.
     pub fn reset_s(&self) -> u64 {
-        if self.remaining == 0 {
-            self.retry_after_s()
-        } else {
-            seconds_up(self.refill)
-        }
+        if self.remaining == 0 { self.retry_after_s() } else { seconds_up(self.refill) }
     }
 
     /// Of two readings, the one nearer exhaustion: fewer units left, then the longer wait for new ones.
     pub fn nearer(self, other: Self) -> Self {
         let rank = |r: &Self| (r.remaining, u64::MAX - r.refill);
-        if rank(&other) < rank(&self) {
-            other
-        } else {
-            self
-        }
+        if rank(&other) < rank(&self) { other } else { self }
     }
 }
 
@@ -71,35 +63,16 @@ pub fn policy_header<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Opti
     let mut text = String::new();
     for policy in policies {
         let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(
-            text,
-            "{separator}\"{}\";q={};w={}",
-            policy.text, policy.units, policy.window_s
-        );
+        let _ = write!(text, "{separator}\"{}\";q={};w={}", policy.text, policy.units, policy.window_s);
     }
-    if text.is_empty() {
-        None
-    } else {
-        HeaderValue::try_from(text).ok()
-    }
+    if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
 }
 
 /// Sets the fields of every family that is on, over whatever the upstream sent.
-pub fn set_headers(
-    headers: &mut HeaderMap,
-    families: Families,
-    reading: &Reading,
-    policies: Option<&HeaderValue>,
-) {
+pub fn set_headers(headers: &mut HeaderMap, families: Families, reading: &Reading, policies: Option<&HeaderValue>) {
     let mut text = String::with_capacity(reading.policy.text.len() + 32);
     if families.ratelimit {
-        let _ = write!(
-            text,
-            "\"{}\";r={};t={}",
-            reading.policy.text,
-            reading.remaining,
-            reading.reset_s()
-        );
+        let _ = write!(text, "\"{}\";r={};t={}", reading.policy.text, reading.remaining, reading.reset_s());
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(&RATELIMIT, value);
         }
@@ -129,74 +102,29 @@ mod tests {
     fn policy(text: &str, units: u32, window_s: u64) -> Arc<Policy> {
         let units = NonZeroU32::new(units).expect("not zero");
         let window = Duration::from_secs(window_s);
-        Arc::new(Policy::new(&Rate {
-            text: text.into(),
-            units,
-            window,
-            burst: units,
-        }))
+        Arc::new(Policy::new(&Rate { text: text.into(), units, window, burst: units }))
     }
 
     #[test]
     fn fields_have_the_forms_of_the_draft() {
-        let reading = Reading {
-            policy: policy("100/s", 100, 1),
-            remaining: 42,
-            wait: 0,
-            refill: 580_000_000,
-        };
+        let reading = Reading { policy: policy("100/s", 100, 1), remaining: 42, wait: 0, refill: 580_000_000 };
         let policies = policy_header([&*policy("100/s", 100, 1), &*policy("600/5m", 600, 300)]);
         let mut headers = HeaderMap::new();
-        set_headers(
-            &mut headers,
-            Families {
-                ratelimit: true,
-                x_ratelimit: true,
-            },
-            &reading,
-            policies.as_ref(),
-        );
-        let line = |name: &str| {
-            headers
-                .get(name)
-                .and_then(|v| v.to_str().ok())
-                .unwrap_or_default()
-                .to_owned()
-        };
+        set_headers(&mut headers, Families { ratelimit: true, x_ratelimit: true }, &reading, policies.as_ref());
+        let line = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         assert_eq!(line("ratelimit"), r#""100/s";r=42;t=1"#);
+        assert_eq!(line("ratelimit-policy"), r#""100/s";q=100;w=1, "600/5m";q=600;w=300"#);
         assert_eq!(
-            line("ratelimit-policy"),
-            r#""100/s";q=100;w=1, "600/5m";q=600;w=300"#
-        );
-        assert_eq!(
-            [
-                line("x-ratelimit-limit"),
-                line("x-ratelimit-remaining"),
-                line("x-ratelimit-reset")
-            ],
+            [line("x-ratelimit-limit"), line("x-ratelimit-remaining"), line("x-ratelimit-reset")],
             ["100", "42", "1"]
         );
     }
 
     #[test]
     fn retry_after_is_rounded_up_and_never_zero() {
-        for (wait, seconds) in [
-            (0, 1),
-            (1, 1),
-            (1_000_000_000, 1),
-            (1_000_000_001, 2),
-            (59_999_999_999, 60),
-        ] {
-            let reading = Reading {
-                policy: policy("1/m", 1, 60),
-                remaining: 0,
-                wait,
-                refill: wait,
-            };
-            assert_eq!(
-                (reading.retry_after_s(), reading.reset_s()),
-                (seconds, seconds)
-            );
+        for (wait, seconds) in [(0, 1), (1, 1), (1_000_000_000, 1), (1_000_000_001, 2), (59_999_999_999, 60)] {
+            let reading = Reading { policy: policy("1/m", 1, 60), remaining: 0, wait, refill: wait };
+            assert_eq!((reading.retry_after_s(), reading.reset_s()), (seconds, seconds));
         }
     }
 }

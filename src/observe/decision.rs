@@ -22,8 +22,7 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
         Verdict::Allow => "allow",
         Verdict::Deny(_) => "deny",
     };
-    line.word("decision", decision)
-        .word("reason", record.reason());
+    line.word("decision", decision).word("reason", record.reason());
     if let Some(fault) = record.fault() {
         line.word("fault", fault.as_str());
     }
@@ -42,12 +41,7 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
 }
 
 /// A request whose head hyper could not read: nothing is known of it but where it came from.
-pub(super) fn write_unreadable(
-    line: &mut Line<'_>,
-    conn: &ConnFacts,
-    status: u16,
-    generation: u64,
-) {
+pub(super) fn write_unreadable(line: &mut Line<'_>, conn: &ConnFacts, status: u16, generation: u64) {
     line.word("decision", "deny")
         .word("reason", Denial::MalformedRequest.reason())
         .word("fault", Fault::Client.as_str());
@@ -90,20 +84,11 @@ fn write_conn(line: &mut Line<'_>, conn: &ConnFacts) {
 
 fn write_request(line: &mut Line<'_>, record: &Record) {
     let (facts, redactor) = (&record.facts, &record.settings.redactor);
-    line.text(
-        "http.request.method",
-        &redactor.text(facts.method.as_str().as_bytes()),
-    );
+    line.text("http.request.method", &redactor.text(facts.method.as_str().as_bytes()));
     if !facts.host_name().is_empty() {
-        line.text(
-            "server.address",
-            &redactor.text(facts.host_name().as_bytes()),
-        );
+        line.text("server.address", &redactor.text(facts.host_name().as_bytes()));
     }
-    line.text(
-        "url.path",
-        &redactor.text(facts.path_and_query.path().as_bytes()),
-    );
+    line.text("url.path", &redactor.text(facts.path_and_query.path().as_bytes()));
     if let Some(query) = facts.path_and_query.query() {
         line.text("url.query", &redactor.query(query));
     }
@@ -126,11 +111,8 @@ fn write_transfer(line: &mut Line<'_>, record: &Record) {
     if let Some(status) = transfer.status {
         line.number("http.response.status_code", status.into());
     }
-    line.number(
-        "http.request.body.size",
-        transfer.request_body.as_deref().map_or(0, Progress::bytes),
-    )
-    .number("http.response.body.size", transfer.response_bytes);
+    line.number("http.request.body.size", transfer.request_body.as_deref().map_or(0, Progress::bytes))
+        .number("http.response.body.size", transfer.response_bytes);
     if let Some(upstream) = &transfer.upstream {
         line.text("upstream.name", upstream.name.as_bytes());
         if let Some(address) = transfer.upstream_address {

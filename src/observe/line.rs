@@ -10,13 +10,7 @@ pub struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Opens a line. `wall_us` is microseconds since the epoch.
-    pub fn open(
-        out: &'a mut Vec<u8>,
-        times: &mut TimeText,
-        wall_us: i64,
-        level: &str,
-        event: &str,
-    ) -> Self {
+    pub fn open(out: &'a mut Vec<u8>, times: &mut TimeText, wall_us: i64, level: &str, event: &str) -> Self {
         out.extend_from_slice(b"{\"time\":\"");
         times.push(out, wall_us);
         out.extend_from_slice(b"\",\"level\":\"");
@@ -154,12 +148,9 @@ impl TimeText {
         let (second, micros) = (wall_us.div_euclid(1_000_000), wall_us.rem_euclid(1_000_000));
         if self.second != Some(second) {
             self.second = Some(second);
-            let time = Timestamp::from_second(second)
-                .unwrap_or_default()
-                .to_zoned(TimeZone::UTC);
+            let time = Timestamp::from_second(second).unwrap_or_default().to_zoned(TimeZone::UTC);
             self.text.clear();
-            self.text
-                .extend_from_slice(time.strftime("%Y-%m-%dT%H:%M:%S.").to_string().as_bytes());
+            self.text.extend_from_slice(time.strftime("%Y-%m-%dT%H:%M:%S.").to_string().as_bytes());
         }
         out.extend_from_slice(&self.text);
         let mut rest = micros as u32;
@@ -179,13 +170,7 @@ mod tests {
 
     fn line(write: impl FnOnce(&mut Line<'_>)) -> serde_json::Value {
         let mut out = Vec::new();
-        let mut line = Line::open(
-            &mut out,
-            &mut TimeText::default(),
-            1_795_305_600_000_042,
-            "info",
-            "test",
-        );
+        let mut line = Line::open(&mut out, &mut TimeText::default(), 1_795_305_600_000_042, "info", "test");
         write(&mut line);
         line.close();
         assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1, "one line");
@@ -195,11 +180,7 @@ mod tests {
     #[test]
     fn a_line_is_json_with_its_time_in_microseconds() {
         let value = line(|l| {
-            l.text("a", b"x")
-                .number("n", u64::MAX)
-                .number("z", 0)
-                .list("l", ["p", "q\""])
-                .shown("s", 7);
+            l.text("a", b"x").number("n", u64::MAX).number("z", 0).list("l", ["p", "q\""]).shown("s", 7);
         });
         assert_eq!(
             value,

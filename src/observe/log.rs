@@ -29,11 +29,7 @@ struct Buffer {
 impl Log {
     /// An empty buffer in front of `sink`.
     pub fn new(sink: Sink, on_full: OnFull) -> Self {
-        Self {
-            sink,
-            on_full: Cell::new(on_full),
-            buffer: RefCell::default(),
-        }
+        Self { sink, on_full: Cell::new(on_full), buffer: RefCell::default() }
     }
 
     /// Takes over `log.on_full` of a new configuration.
@@ -49,9 +45,7 @@ impl Log {
 
     /// Writes the line of a request that could not be read at all; `status` is what hyper answered.
     pub fn unreadable(&self, conn: &ConnFacts, wall_us: i64, status: u16, generation: u64) {
-        self.line(wall_us, "decision", |line| {
-            decision::write_unreadable(line, conn, status, generation)
-        });
+        self.line(wall_us, "decision", |line| decision::write_unreadable(line, conn, status, generation));
     }
 
     fn line(&self, wall_us: i64, event: &str, write: impl FnOnce(&mut Line<'_>)) {

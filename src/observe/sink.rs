@@ -52,21 +52,9 @@ impl Writer {
         let target = Target::open(&output)?;
         let (to_writer, inbox) = sync_channel(CHUNKS_MAX);
         let losses = Arc::new(Losses::default());
-        let state = Loop {
-            inbox,
-            target,
-            output,
-            torn: false,
-            losses: Arc::clone(&losses),
-            told: None,
-        };
-        let thread = std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || state.run())?;
-        Ok(Self {
-            sink: Sink { to_writer, losses },
-            thread: Some(thread),
-        })
+        let state = Loop { inbox, target, output, torn: false, losses: Arc::clone(&losses), told: None };
+        let thread = std::thread::Builder::new().name("log".into()).spawn(move || state.run())?;
+        Ok(Self { sink: Sink { to_writer, losses }, thread: Some(thread) })
     }
 
     /// A handle for one producer.
@@ -154,11 +142,7 @@ impl Target {
 /// Readable by its owner and group: lines name who called what.
 fn open_append(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .open(path)
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 struct Loop {
@@ -195,9 +179,7 @@ impl Loop {
         if written < bytes.len() {
             let whole = bytes[..written].iter().filter(|b| **b == b'\n').count() as u64;
             self.torn = written > 0 && bytes[written - 1] != b'\n';
-            self.losses
-                .failed
-                .fetch_add(count.saturating_sub(whole), Ordering::Relaxed);
+            self.losses.failed.fetch_add(count.saturating_sub(whole), Ordering::Relaxed);
         }
     }
 
@@ -212,11 +194,7 @@ impl Loop {
                 Err(_) => return written,
             }
         }
-        if self.target.flush().is_ok() {
-            written
-        } else {
-            0
-        }
+        if self.target.flush().is_ok() { written } else { 0 }
     }
 
     fn reopen(&mut self, output: Option<Output>) {
@@ -233,9 +211,7 @@ impl Loop {
         let (at, told) = self.told.unzip();
         if lost > told.unwrap_or(0) && at.is_none_or(|at: Instant| at.elapsed() >= REPORT_EVERY) {
             self.told = Some((Instant::now(), lost));
-            tell(format_args!(
-                "keyward: {lost} log lines lost so far ({failed} could not be written)"
-            ));
+            tell(format_args!("keyward: {lost} log lines lost so far ({failed} could not be written)"));
         }
     }
 }
@@ -261,10 +237,7 @@ mod tests {
         sink.reopen(None);
         sink.write(b"3\n".to_vec(), 1, OnFull::Wait);
         drop(writer);
-        assert_eq!(
-            std::fs::read(folder.path().join("log.1")).expect("the old file"),
-            b"1\n2\n"
-        );
+        assert_eq!(std::fs::read(folder.path().join("log.1")).expect("the old file"), b"1\n2\n");
         assert_eq!(std::fs::read(&path).expect("the new file"), b"3\n");
         assert_eq!(sink.lost(), 0);
     }

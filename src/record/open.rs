@@ -152,11 +152,7 @@ impl Open {
     /// Opens the record of a request that was just read.
     pub fn new(record: Box<Record>, closer: Rc<Closer>) -> Self {
         let busy = record.conn.activity.begin();
-        Self {
-            record: Some(record),
-            closer,
-            _busy: busy,
-        }
+        Self { record: Some(record), closer, _busy: busy }
     }
 
     /// The exchange's transfer, to be brought up to date.

@@ -41,10 +41,7 @@ impl Redactor {
     /// `prefix` is `keys.prefix`, `parameters` the query parameters among `keys.sources`.
     pub fn new<'a>(prefix: &str, parameters: impl IntoIterator<Item = &'a str>) -> Self {
         let mark = Finder::new(&format!("{prefix}_")).into_owned();
-        Self {
-            mark,
-            parameters: parameters.into_iter().chain(KNOWN).map(Box::from).collect(),
-        }
+        Self { mark, parameters: parameters.into_iter().chain(KNOWN).map(Box::from).collect() }
     }
 
     /// `text` without anything of our key's shape, however it is percent-encoded.
@@ -84,10 +81,7 @@ impl Redactor {
         let mut from = 0;
         while let Some(at) = self.mark.find(&text[from..]) {
             let secret = from + at + mark;
-            let run = text[secret..]
-                .iter()
-                .take_while(|b| b.is_ascii_alphanumeric())
-                .count();
+            let run = text[secret..].iter().take_while(|b| b.is_ascii_alphanumeric()).count();
             if run >= RUN_MIN {
                 out.extend_from_slice(&text[copied..from + at]);
                 out.extend_from_slice(REDACTED.as_bytes());
@@ -115,10 +109,7 @@ mod tests {
         for (text, clean) in [
             (format!("/a/{KEY}/b"), "/a/REDACTED/b"),
             (KEY.to_owned(), "REDACTED"),
-            (
-                format!("/{KEY}/{}", KEY.replace('_', "%5f")),
-                "/REDACTED/REDACTED",
-            ),
+            (format!("/{KEY}/{}", KEY.replace('_', "%5f")), "/REDACTED/REDACTED"),
             (format!("a {KEY} b {KEY}"), "a REDACTED b REDACTED"),
             (KEY.replace('_', "%5F"), "REDACTED"),
             (KEY.replace('Q', "%51"), "REDACTED"),
@@ -137,10 +128,7 @@ mod tests {
             ("a=b", "a=b"),
             ("tok=legacy&a=b", "tok=REDACTED&a=b"),
             ("a=b&t%6fk=legacy", "a=b&t%6fk=REDACTED"),
-            (
-                "api_key=x&sig=y&Sig=z",
-                "api_key=REDACTED&sig=REDACTED&Sig=z",
-            ),
+            ("api_key=x&sig=y&Sig=z", "api_key=REDACTED&sig=REDACTED&Sig=z"),
             ("tok", "tok"),
             (&format!("q={KEY}"), "q=REDACTED"),
             (&format!("tok=1&q={KEY}"), "tok=REDACTED&q=REDACTED"),

@@ -99,7 +99,8 @@ impl Reloader {
 
 /// What of a change only a restart can bring about.
 fn needs_restart(before: &Gateway, now: &Gateway) -> Vec<String> {
-    let addresses = |g: &Gateway| g.listeners.iter().map(|l| (l.address, l.insecure, l.tls.is_empty())).collect::<Vec<_>>();
+    let addresses =
+        |g: &Gateway| g.listeners.iter().map(|l| (l.address, l.insecure, l.tls.is_empty())).collect::<Vec<_>>();
     let mut told = Vec::new();
     if addresses(before) != addresses(now) {
         told.push("a change of the listeners takes effect after a restart".to_owned());

@@ -86,9 +86,7 @@ impl Watch {
             // An error is an overflow of the event queue: something changed.
             let _ = sender.send(event.map_or(Message::Ring, Message::File));
         });
-        let watcher = watcher
-            .inspect_err(|error| tracing::warn!(event = "watch_failed", error = %error))
-            .ok();
+        let watcher = watcher.inspect_err(|error| tracing::warn!(event = "watch_failed", error = %error)).ok();
         let mut watch = Self {
             inbox,
             watcher,
@@ -104,7 +102,8 @@ impl Watch {
     /// Watches these files from now on, through every symlink on the way to them.
     pub fn follow(&mut self, files: Vec<PathBuf>) {
         self.hops = files.iter().flat_map(|file| hops(file)).collect();
-        let folders: BTreeSet<PathBuf> = self.hops.iter().filter_map(|hop| hop.parent().map(Path::to_path_buf)).collect();
+        let folders: BTreeSet<PathBuf> =
+            self.hops.iter().filter_map(|hop| hop.parent().map(Path::to_path_buf)).collect();
         if let Some(watcher) = &mut self.watcher {
             for gone in self.folders.difference(&folders) {
                 // It may be gone from the disk as well.
@@ -169,7 +168,9 @@ impl Watch {
     fn concerns(&self, event: &Event) -> bool {
         let is_change = match event.kind {
             EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
+                true
+            }
         };
         is_change && event.paths.iter().any(|path| self.hops.contains(path))
     }

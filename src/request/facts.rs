@@ -67,15 +67,9 @@ impl ConnFacts {
     /// The facts of a connection that was just accepted.
     pub fn new(peer: SocketAddr, transport: Transport, insecure: Insecure) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let forwarded_for = HeaderValue::try_from(peer.ip().to_string())
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self {
-            activity: Rc::default(),
-            peer,
-            forwarded_for,
-            transport,
-            insecure,
-        }
+        let forwarded_for =
+            HeaderValue::try_from(peer.ip().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { activity: Rc::default(), peer, forwarded_for, transport, insecure }
     }
 
     /// `https` or `http`.
@@ -149,36 +143,15 @@ impl Facts {
             Ok(host) => (host, Ok(())),
             Err(denial) => (None, Err(denial)),
         };
-        let path_and_query = uri
-            .into_parts()
-            .path_and_query
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path_and_query = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let user_agent = headers.get(USER_AGENT).cloned();
-        let is_grpc = headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        (
-            Self {
-                now,
-                request_id,
-                method,
-                path_and_query,
-                host,
-                version,
-                user_agent,
-                is_grpc,
-            },
-            verdict,
-        )
+        let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        (Self { now, request_id, method, path_and_query, host, version, user_agent, is_grpc }, verdict)
     }
 
     /// The host without its port, as sent.
     pub fn host_name(&self) -> &str {
-        let host = self
-            .host
-            .as_ref()
-            .and_then(|h| h.to_str().ok())
-            .unwrap_or_default();
+        let host = self.host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or_default();
         split_port(host).0
     }
 }
@@ -197,22 +170,11 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Heade
     };
     match (uri.authority(), header) {
         (Some(authority), Some(value)) => {
-            let same = authority
-                .as_str()
-                .as_bytes()
-                .eq_ignore_ascii_case(value.as_bytes());
-            if same {
-                Ok(Some(value.clone()))
-            } else {
-                Err(Denial::MalformedRequest)
-            }
+            let same = authority.as_str().as_bytes().eq_ignore_ascii_case(value.as_bytes());
+            if same { Ok(Some(value.clone())) } else { Err(Denial::MalformedRequest) }
         }
-        (Some(authority), None)
-            if version == Version::HTTP_2 && is_authority(authority.as_str().as_bytes()) =>
-        {
-            HeaderValue::from_str(authority.as_str())
-                .map(Some)
-                .map_err(|_| Denial::MalformedRequest)
+        (Some(authority), None) if version == Version::HTTP_2 && is_authority(authority.as_str().as_bytes()) => {
+            HeaderValue::from_str(authority.as_str()).map(Some).map_err(|_| Denial::MalformedRequest)
         }
         (None, Some(value)) => Ok(Some(value.clone())),
         (None, None) if version < Version::HTTP_11 => Ok(None),
@@ -232,17 +194,13 @@ fn is_authority(text: &[u8]) -> bool {
         Some(inside) => !inside.is_empty() && inside.bytes().all(literal),
         None => !host.is_empty() && host.bytes().all(name),
     };
-    host_is_right
-        && port.is_none_or(|port| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()))
+    host_is_right && port.is_none_or(|port| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     let after_literal = authority.rfind(']').map_or(0, |at| at + 1);
     match authority[after_literal..].find(':') {
-        Some(at) => (
-            &authority[..after_literal + at],
-            Some(&authority[after_literal + at + 1..]),
-        ),
+        Some(at) => (&authority[..after_literal + at], Some(&authority[after_literal + at + 1..])),
         None => (authority, None),
     }
 }
@@ -254,16 +212,10 @@ mod tests {
     fn read(uri: &str, version: Version, hosts: &[&str]) -> Result<String, Denial> {
         let mut headers = HeaderMap::new();
         for host in hosts {
-            headers.append(
-                HOST,
-                HeaderValue::from_bytes(host.as_bytes()).expect("a header value"),
-            );
+            headers.append(HOST, HeaderValue::from_bytes(host.as_bytes()).expect("a header value"));
         }
         let (facts, verdict) = Facts::read(
-            Now {
-                mono: 0,
-                wall_us: 0,
-            },
+            Now { mono: 0, wall_us: 0 },
             RequestId::new(1),
             Method::GET,
             uri.parse().expect("a URI"),
@@ -279,12 +231,7 @@ mod tests {
             ("/", Version::HTTP_11, &["a.example"][..], Ok("a.example")),
             ("/", Version::HTTP_11, &["a.example:8080"], Ok("a.example")),
             ("/", Version::HTTP_11, &["[::1]:80"], Ok("[::1]")),
-            (
-                "http://a.example/x",
-                Version::HTTP_11,
-                &["A.example"],
-                Ok("A.example"),
-            ),
+            ("http://a.example/x", Version::HTTP_11, &["A.example"], Ok("A.example")),
             ("https://a.example/x", Version::HTTP_2, &[], Ok("a.example")),
             ("/", Version::HTTP_10, &[], Ok("")),
             ("/", Version::HTTP_11, &[], Err(())),
@@ -295,23 +242,11 @@ mod tests {
             ("/", Version::HTTP_11, &["user@a"], Err(())),
             ("/", Version::HTTP_11, &["a:b"], Err(())),
             ("/", Version::HTTP_11, &["a:1:2"], Err(())),
-            (
-                "http://a.example/",
-                Version::HTTP_11,
-                &["b.example"],
-                Err(()),
-            ),
-            (
-                "https://a.example/",
-                Version::HTTP_2,
-                &["b.example"],
-                Err(()),
-            ),
+            ("http://a.example/", Version::HTTP_11, &["b.example"], Err(())),
+            ("https://a.example/", Version::HTTP_2, &["b.example"], Err(())),
         ] {
             let got = read(uri, version, hosts);
-            let expected = expected
-                .map(str::to_owned)
-                .map_err(|()| Denial::MalformedRequest);
+            let expected = expected.map(str::to_owned).map_err(|()| Denial::MalformedRequest);
             assert_eq!(got, expected, "{uri} {hosts:?}");
         }
     }

@@ -21,11 +21,7 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, Ambiguous> {
     if !path.starts_with('/') {
         return Err(Ambiguous);
     }
-    let decoded = if path.contains('%') {
-        Cow::Owned(decode_unreserved(path)?)
-    } else {
-        Cow::Borrowed(path)
-    };
+    let decoded = if path.contains('%') { Cow::Owned(decode_unreserved(path)?) } else { Cow::Borrowed(path) };
     let odd = |b: u8| matches!(b, b'\\' | b';' | 0..=0x20 | 0x7f..);
     if decoded.bytes().any(odd) {
         return Err(Ambiguous);
@@ -48,9 +44,7 @@ fn decode_unreserved(path: &str) -> Result<String, Ambiguous> {
         let escape = rest.get(at..at + 3).ok_or(Ambiguous)?;
         let byte = decode_escape(escape.as_bytes()).ok_or(Ambiguous)?;
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => {
-                out.push(char::from(byte))
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => out.push(char::from(byte)),
             // Encoded: a separator, a parameter mark, a control character, or an escape of an escape.
             b'/' | b'\\' | b';' | b'%' | 0..=0x1f | 0x7f => return Err(Ambiguous),
             _ => out.push_str(&escape.to_ascii_uppercase()),
@@ -87,11 +81,7 @@ mod tests {
             ("/a%20b", "/a%20b"),
             ("/a.b/..c/...", "/a.b/..c/..."),
         ] {
-            assert_eq!(
-                canonical(written).as_deref(),
-                Ok(canonical_form),
-                "{written}"
-            );
+            assert_eq!(canonical(written).as_deref(), Ok(canonical_form), "{written}");
         }
     }
 

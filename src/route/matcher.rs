@@ -19,9 +19,7 @@ impl Preflighted {
             return None;
         }
         let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
-        Method::from_bytes(asked.as_bytes())
-            .ok()
-            .map(|method| Self { method })
+        Method::from_bytes(asked.as_bytes()).ok().map(|method| Self { method })
     }
 }
 
@@ -44,9 +42,7 @@ pub(super) fn path_matches(pattern: &PathPattern, path: &str) -> bool {
     match pattern {
         PathPattern::Any => true,
         PathPattern::Exact(exact) => path == exact,
-        PathPattern::Prefix(prefix) => {
-            path.starts_with(prefix.as_str()) || prefix.strip_suffix('/') == Some(path)
-        }
+        PathPattern::Prefix(prefix) => path.starts_with(prefix.as_str()) || prefix.strip_suffix('/') == Some(path),
     }
 }
 

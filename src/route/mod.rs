@@ -60,12 +60,7 @@ impl GuardedRoute {
 ///
 /// # Errors
 /// [`Denial::NoRoute`]; [`Denial::MethodNotAllowed`] where host and path have routes, for other methods.
-pub fn find(
-    table: &RouteTable,
-    facts: &Facts,
-    path: &str,
-    headers: &HeaderMap,
-) -> Result<Routed, Denial> {
+pub fn find(table: &RouteTable, facts: &Facts, path: &str, headers: &HeaderMap) -> Result<Routed, Denial> {
     let preflight = Preflighted::read(&facts.method, headers);
     let method = preflight.as_ref().map_or(&facts.method, |p| &p.method);
     let route = table.find(facts.host_name(), path, method)?;

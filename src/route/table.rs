@@ -65,10 +65,7 @@ impl RouteTable {
         let mut routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
         routes.sort_by_key(|r| (host_rank(&r.host), path_rank(&r.path), r.methods.is_empty()));
         let guards_paths = routes.iter().any(|r| r.path != PathPattern::Any);
-        Self {
-            routes: routes.into(),
-            guards_paths,
-        }
+        Self { routes: routes.into(), guards_paths }
     }
 
     /// True if any route looks at the path, so that ambiguous paths must be refused.
@@ -133,10 +130,7 @@ mod tests {
             name: name.into(),
             host,
             path,
-            methods: methods
-                .iter()
-                .map(|m| m.parse().expect("a method"))
-                .collect(),
+            methods: methods.iter().map(|m| m.parse().expect("a method")).collect(),
             upstream: "default".into(),
             auth: Auth::Key,
             preflight: Preflight::Pass,
@@ -170,17 +164,10 @@ mod tests {
                 ("api.example.com", "/v1/a", "PUT", Ok("wild")),
                 ("x", "/", "TRACE", Err(Denial::MethodNotAllowed)),
             ] {
-                let got = table
-                    .find(host, path, &method.parse().expect("a method"))
-                    .map(|r| &*r.name);
+                let got = table.find(host, path, &method.parse().expect("a method")).map(|r| &*r.name);
                 assert_eq!(got, expected, "{method} {host}{path}");
             }
-            routes = table
-                .routes
-                .into_vec()
-                .into_iter()
-                .filter_map(Arc::into_inner)
-                .collect();
+            routes = table.routes.into_vec().into_iter().filter_map(Arc::into_inner).collect();
         }
     }
 
@@ -191,14 +178,8 @@ mod tests {
             route("b", "", "/a", &["GET", "POST"]),
             route("c", "h", "/c", &[]),
         ]);
-        assert_eq!(
-            table.find("", "/a", &Method::PUT).map(|_| ()),
-            Err(Denial::MethodNotAllowed)
-        );
+        assert_eq!(table.find("", "/a", &Method::PUT).map(|_| ()), Err(Denial::MethodNotAllowed));
         assert_eq!(table.allow("", "/a"), "GET, HEAD, POST");
-        assert_eq!(
-            table.find("", "/c", &Method::GET).map(|_| ()),
-            Err(Denial::NoRoute)
-        );
+        assert_eq!(table.find("", "/c", &Method::GET).map(|_| ()), Err(Denial::NoRoute));
     }
 }

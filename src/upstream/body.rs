@@ -63,26 +63,14 @@ struct Streamed {
 
 impl RequestBody {
     /// Takes over the client's body; the second value tells how far it has come, where there is one.
-    pub fn new(
-        incoming: Incoming,
-        timers: &Rc<Timers>,
-        idle: Duration,
-    ) -> (Self, Option<Rc<Progress>>) {
+    pub fn new(incoming: Incoming, timers: &Rc<Timers>, idle: Duration) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
         }
         let progress = Rc::new(Progress::default());
         progress.last_ms.set(timers.now_ms());
         let watch = Watch::new(Rc::clone(timers));
-        (
-            Self(Some(Streamed {
-                incoming,
-                progress: Rc::clone(&progress),
-                watch,
-                idle,
-            })),
-            Some(progress),
-        )
+        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, idle })), Some(progress))
     }
 }
 
@@ -137,14 +125,10 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|body| body.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
     }
 }

@@ -69,10 +69,7 @@ pub async fn forward(
         let is_reused = reused.is_some();
         let mut lease = match reused.take() {
             Some(lease) => lease,
-            None => pools
-                .connect(upstream)
-                .await
-                .map_err(ForwardError::Unavailable)?,
+            None => pools.connect(upstream).await.map_err(ForwardError::Unavailable)?,
         };
         attempts.address = Some(lease.address);
         let sending = lease.sender.try_send_request(request);

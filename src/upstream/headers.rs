@@ -2,8 +2,8 @@
 //! are ours.
 
 use http::header::{
-    self, CONNECTION, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    self, CONNECTION, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::request::ConnFacts;
@@ -47,12 +47,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> b
     if headers.contains_key(CONNECTION) {
         gone = named_by_connection(headers);
     }
-    gone.extend(
-        headers
-            .keys()
-            .filter(|name| is_hop_by_hop(name) || also(name))
-            .cloned(),
-    );
+    gone.extend(headers.keys().filter(|name| is_hop_by_hop(name) || also(name)).cloned());
     for name in gone {
         headers.remove(name);
     }
@@ -62,23 +57,14 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> b
 pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
     let (name, ours) = (name.as_str().as_bytes(), ours.as_str().as_bytes());
     // Names are lower-case here already.
-    let same =
-        |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-') || (*a == b'-' && *b == b'_');
+    let same = |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-') || (*a == b'-' && *b == b'_');
     name.len() == ours.len() && name.iter().zip(ours).all(same)
 }
 
 /// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `host` is what the
 /// client asked for.
-pub fn prepare_request(
-    headers: &mut HeaderMap,
-    conn: &ConnFacts,
-    host: Option<&HeaderValue>,
-    identity: &[HeaderName],
-) {
-    let te_trailers = headers
-        .get_all(TE)
-        .iter()
-        .any(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
+pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: Option<&HeaderValue>, identity: &[HeaderName]) {
+    let te_trailers = headers.get_all(TE).iter().any(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers, |name| {
         *name == EXPECT
             || *name == FORWARDED
@@ -103,14 +89,9 @@ pub fn prepare_request(
 }
 
 fn is_ours(name: &HeaderName) -> bool {
-    [
-        &X_FORWARDED_FOR,
-        &X_FORWARDED_PROTO,
-        &X_FORWARDED_HOST,
-        &X_REQUEST_ID,
-    ]
-    .iter()
-    .any(|ours| is_spelling_of(name, ours))
+    [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST, &X_REQUEST_ID]
+        .iter()
+        .any(|ours| is_spelling_of(name, ours))
 }
 
 /// HTTP/2 may send cookies apart; HTTP/1.1 knows one line (RFC 9113 §8.2.3).
@@ -135,29 +116,17 @@ mod tests {
     fn prepared(lines: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(
-                HeaderName::try_from(*name).expect("a name"),
-                HeaderValue::try_from(*value).expect("a value"),
-            );
+            headers
+                .append(HeaderName::try_from(*name).expect("a name"), HeaderValue::try_from(*value).expect("a value"));
         }
         let peer = "192.0.2.7:1234".parse().expect("an address");
         let conn = ConnFacts::new(peer, Transport::Tls("1.3"), Insecure::Refuse);
         let identity = [HeaderName::from_static("x-consumer-id")];
-        prepare_request(
-            &mut headers,
-            &conn,
-            Some(&HeaderValue::from_static("a.example")),
-            &identity,
-        );
+        prepare_request(&mut headers, &conn, Some(&HeaderValue::from_static("a.example")), &identity);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_str().expect("text").to_owned()))
-            .filter(|(n, _)| {
-                !matches!(
-                    n.as_str(),
-                    "host" | "x-forwarded-proto" | "x-forwarded-host"
-                )
-            })
+            .filter(|(n, _)| !matches!(n.as_str(), "host" | "x-forwarded-proto" | "x-forwarded-host"))
             .collect();
         left.sort();
         left
@@ -198,11 +167,8 @@ mod tests {
 
     #[test]
     fn connection_names_fields_but_never_ours() {
-        let left = prepared(&[
-            ("connection", "close, X-Drop, x-forwarded-for, host"),
-            ("x-drop", "1"),
-            ("x-keep", "1"),
-        ]);
+        let left =
+            prepared(&[("connection", "close, X-Drop, x-forwarded-for, host"), ("x-drop", "1"), ("x-keep", "1")]);
         let names: Vec<_> = left.iter().map(|(n, _)| n.as_str()).collect();
         assert_eq!(names, ["x-forwarded-for", "x-keep"]);
     }

@@ -45,10 +45,7 @@ pub struct Lease {
 impl Pools {
     /// Empty pools.
     pub fn new(timers: Rc<Timers>) -> Self {
-        Self {
-            timers,
-            idle: RefCell::default(),
-        }
+        Self { timers, idle: RefCell::default() }
     }
 
     /// An idle connection that is still open, the most recently used first.
@@ -78,34 +75,20 @@ impl Pools {
         stream.set_nodelay(true)?;
         let address = stream.peer_addr()?;
         // Small heads and bodies are cheaper copied into one buffer than gathered.
-        let (sender, connection) = http1::Builder::new()
-            .writev(false)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
+        let (sender, connection) =
+            http1::Builder::new().writev(false).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         tokio::task::spawn_local(async move {
             // How it ended is told to the exchange that used it.
             let _ = connection.await;
         });
-        Ok(Lease {
-            sender,
-            address,
-            pools: Rc::clone(self),
-            pool: upstream.pool,
-        })
+        Ok(Lease { sender, address, pools: Rc::clone(self), pool: upstream.pool })
     }
 
     /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
     pub fn sweep(&self) {
-        let oldest = self
-            .timers
-            .now_ms()
-            .saturating_sub(IDLE_FOR.as_millis() as u64);
+        let oldest = self.timers.now_ms().saturating_sub(IDLE_FOR.as_millis() as u64);
         for pool in self.idle.borrow_mut().iter_mut() {
-            let expired = pool
-                .iter()
-                .take_while(|idle| idle.since_ms < oldest)
-                .count();
+            let expired = pool.iter().take_while(|idle| idle.since_ms < oldest).count();
             pool.drain(..expired);
         }
     }
@@ -121,11 +104,7 @@ impl Lease {
         let pool = &mut pools[self.pool];
         if !self.sender.is_closed() && pool.len() < IDLE_MAX {
             let since_ms = self.pools.timers.now_ms();
-            pool.push(Idle {
-                sender: self.sender,
-                address: self.address,
-                since_ms,
-            });
+            pool.push(Idle { sender: self.sender, address: self.address, since_ms });
         }
     }
 }

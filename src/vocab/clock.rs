@@ -10,13 +10,8 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System {
-        origin: Instant,
-    },
-    Manual {
-        elapsed: Arc<AtomicU64>,
-        wall_origin: Duration,
-    },
+    System { origin: Instant },
+    Manual { elapsed: Arc<AtomicU64>, wall_origin: Duration },
 }
 
 /// An instant, read once per request and handed to every stage.
@@ -31,17 +26,12 @@ pub struct Now {
 impl Clock {
     /// The operating system's clocks.
     pub fn system() -> Self {
-        Self(Source::System {
-            origin: Instant::now(),
-        })
+        Self(Source::System { origin: Instant::now() })
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it; `wall_origin` is its first wall time since the epoch.
     pub fn manual(wall_origin: Duration) -> Self {
-        Self(Source::Manual {
-            elapsed: Arc::new(AtomicU64::new(0)),
-            wall_origin,
-        })
+        Self(Source::Manual { elapsed: Arc::new(AtomicU64::new(0)), wall_origin })
     }
 
     /// Moves a manual clock forward. A system clock moves by itself and ignores this.
@@ -63,18 +53,12 @@ impl Clock {
     pub fn now(&self) -> Now {
         let wall = match &self.0 {
             // A machine whose clock stands before 1970 is shown 1970: no request fails for it.
-            Source::System { .. } => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
-            Source::Manual {
-                elapsed,
-                wall_origin,
-            } => *wall_origin + Duration::from_nanos(elapsed.load(Ordering::Relaxed)),
+            Source::System { .. } => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Source::Manual { elapsed, wall_origin } => {
+                *wall_origin + Duration::from_nanos(elapsed.load(Ordering::Relaxed))
+            }
         };
-        Now {
-            mono: self.mono(),
-            wall_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX),
-        }
+        Now { mono: self.mono(), wall_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX) }
     }
 }
 
@@ -90,20 +74,8 @@ mod tests {
     fn a_manual_clock_moves_only_by_hand_and_all_clones_with_it() {
         let clock = Clock::manual(Duration::from_secs(1_000));
         let twin = clock.clone();
-        assert_eq!(
-            clock.now(),
-            Now {
-                mono: 1,
-                wall_us: 1_000_000_000
-            }
-        );
+        assert_eq!(clock.now(), Now { mono: 1, wall_us: 1_000_000_000 });
         twin.advance(Duration::from_millis(5));
-        assert_eq!(
-            clock.now(),
-            Now {
-                mono: 5_000_001,
-                wall_us: 1_000_005_000
-            }
-        );
+        assert_eq!(clock.now(), Now { mono: 5_000_001, wall_us: 1_000_005_000 });
     }
 }

@@ -178,9 +178,7 @@ impl Denial {
     pub const fn detail(self) -> &'static str {
         match self {
             Self::MalformedRequest => "The request could not be read unambiguously.",
-            Self::InsecureTransport => {
-                "Credentials are not accepted over an insecure connection; use https."
-            }
+            Self::InsecureTransport => "Credentials are not accepted over an insecure connection; use https.",
             Self::IpLimited => "Too many requests from this address.",
             Self::TotalLimited => "The service is receiving too many requests.",
             Self::NoRoute => "There is nothing at this address.",
@@ -242,9 +240,7 @@ impl Denial {
     /// Whose fault it is.
     pub const fn fault(self) -> Fault {
         match self {
-            Self::UpstreamUnavailable | Self::UpstreamTimeout | Self::UpstreamError => {
-                Fault::Upstream
-            }
+            Self::UpstreamUnavailable | Self::UpstreamTimeout | Self::UpstreamError => Fault::Upstream,
             Self::TotalLimited => Fault::Gateway,
             Self::MalformedRequest
             | Self::InsecureTransport
@@ -348,16 +344,7 @@ mod tests {
 
     #[test]
     fn grpc_statuses_are_those_of_the_interface() {
-        for (http, grpc) in [
-            (401, 16),
-            (403, 7),
-            (429, 8),
-            (404, 12),
-            (405, 12),
-            (400, 13),
-            (413, 13),
-            (502, 14),
-        ] {
+        for (http, grpc) in [(401, 16), (403, 7), (429, 8), (404, 12), (405, 12), (400, 13), (413, 13), (502, 14)] {
             assert_eq!(grpc_status(http), grpc);
         }
     }

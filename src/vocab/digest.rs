@@ -26,11 +26,7 @@ impl Digest {
     /// Reads 64 hexadecimal characters of either case.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let hex: &[u8; 64] = hex.as_bytes().try_into().ok()?;
-        let nibble = |c: u8| {
-            char::from(c)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
+        let nibble = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
             *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
@@ -134,10 +130,7 @@ mod tests {
     #[test]
     fn sha256_and_hmac_match_the_published_vectors() {
         // FIPS 180-4 "abc"; RFC 4231 test case 2.
-        assert!(
-            Digest::sha256(b"abc").to_hex()
-                == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert!(Digest::sha256(b"abc").to_hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         let pepper = Pepper::new(&Secret::from("Jefe"));
         assert!(
             pepper.digest(b"what do ya want for nothing?").to_hex()
@@ -150,14 +143,7 @@ mod tests {
         let digest = Digest::sha256(b"x");
         assert!(Digest::from_hex(&digest.to_hex()) == Some(digest));
         assert!(Digest::from_hex(&digest.to_hex().to_uppercase()) == Some(digest));
-        for bad in [
-            "",
-            "zz",
-            &"g".repeat(64),
-            &"a".repeat(63),
-            &"a".repeat(65),
-            &"é".repeat(32),
-        ] {
+        for bad in ["", "zz", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)] {
             assert!(Digest::from_hex(bad).is_none(), "{bad}");
         }
     }
@@ -169,11 +155,6 @@ mod tests {
         assert_eq!(a.fingerprint(&x), a.fingerprint(&x));
         assert_ne!(a.fingerprint(&x), a.fingerprint(&y));
         assert_ne!(a.fingerprint(&x), b.fingerprint(&x));
-        assert!(
-            a.fingerprint(&x)
-                .as_str()
-                .bytes()
-                .all(|c| c.is_ascii_hexdigit())
-        );
+        assert!(a.fingerprint(&x).as_str().bytes().all(|c| c.is_ascii_hexdigit()));
     }
 }

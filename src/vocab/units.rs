@@ -30,8 +30,7 @@ const RATE: UnitError = UnitError("a rate is `100/s`, `600/5m` or `5000/h burst 
 const RATE_ZERO: UnitError = UnitError("a rate's numbers are at least 1");
 const RATE_LARGE: UnitError = UnitError("a rate's numbers are at most 4294967295");
 const RATE_FAST: UnitError = UnitError("a rate is at most 1000000000 a second");
-const RATE_SLOW: UnitError =
-    UnitError("a rate fills its bucket within 100 years: a shorter window or a smaller burst");
+const RATE_SLOW: UnitError = UnitError("a rate fills its bucket within 100 years: a shorter window or a smaller burst");
 
 /// A century of 365-day years: longer waits are typing errors, and sums with the current time must not overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
@@ -44,12 +43,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text, DURATION, DURATION_LONG)?;
     let duration = match unit {
         "ms" => Duration::from_millis(number),
-        unit => Duration::from_secs(
-            seconds(unit)
-                .ok_or(DURATION)?
-                .checked_mul(number)
-                .ok_or(DURATION_LONG)?,
-        ),
+        unit => Duration::from_secs(seconds(unit).ok_or(DURATION)?.checked_mul(number).ok_or(DURATION_LONG)?),
     };
     if duration > LONGEST {
         return Err(DURATION_LONG);
@@ -88,12 +82,7 @@ pub fn parse_rate(text: &str) -> Result<Rate, UnitError> {
     if interval * u128::from(burst.get()) > LONGEST.as_nanos() {
         return Err(RATE_SLOW);
     }
-    Ok(Rate {
-        text: text.into(),
-        units,
-        window,
-        burst,
-    })
+    Ok(Rate { text: text.into(), units, window, burst })
 }
 
 /// `s`, `5m`: whole seconds, at least one.
@@ -136,9 +125,7 @@ fn seconds(unit: &str) -> Option<u64> {
 
 /// The digits at the start, as a number, and the rest; there must be at least one digit.
 fn split(text: &str, none: UnitError, large: UnitError) -> Result<(u64, &str), UnitError> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     if digits.is_empty() {
         return Err(none);
@@ -164,42 +151,23 @@ mod tests {
             ("90d", 7_776_000_000),
         ];
         for (text, ms) in good {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(ms)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for bad in [
-            "", "1", "s", "-1s", "+1s", "1.5s", "1 s", " 1s", "1s ", "1S", "1w", "1us", "١s",
-        ] {
+        for bad in ["", "1", "s", "-1s", "+1s", "1.5s", "1 s", " 1s", "1s ", "1S", "1w", "1us", "١s"] {
             assert_eq!(parse_duration(bad), Err(DURATION), "{bad}");
         }
-        for long in [
-            "36501d",
-            "18446744073709551615d",
-            "99999999999999999999s",
-            "18446744073709551615ms",
-        ] {
+        for long in ["36501d", "18446744073709551615d", "99999999999999999999s", "18446744073709551615ms"] {
             assert_eq!(parse_duration(long), Err(DURATION_LONG), "{long}");
         }
     }
 
     #[test]
     fn sizes() {
-        let good = [
-            ("0B", 0),
-            ("512B", 512),
-            ("32KiB", 32_768),
-            ("10MiB", 10_485_760),
-            ("1GiB", 1 << 30),
-        ];
+        let good = [("0B", 0), ("512B", 512), ("32KiB", 32_768), ("10MiB", 10_485_760), ("1GiB", 1 << 30)];
         for (text, bytes) in good {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for bad in [
-            "", "1", "0", "B", "1KB", "1kib", "1 KiB", "1.5MiB", "-1B", "1TiB", "none",
-        ] {
+        for bad in ["", "1", "0", "B", "1KB", "1kib", "1 KiB", "1.5MiB", "-1B", "1TiB", "none"] {
             assert_eq!(parse_size(bad), Err(SIZE), "{bad}");
         }
         for large in ["18446744073709551615KiB", "99999999999999999999B"] {
@@ -219,11 +187,7 @@ mod tests {
         for (text, units, window, burst) in good {
             let rate = parse_rate(text).expect(text);
             assert_eq!(&*rate.text, text);
-            assert_eq!(
-                (rate.units.get(), rate.window.as_secs(), rate.burst.get()),
-                (units, window, burst),
-                "{text}"
-            );
+            assert_eq!((rate.units.get(), rate.window.as_secs(), rate.burst.get()), (units, window, burst), "{text}");
         }
         let bad = [
             ("", RATE),

@@ -57,12 +57,7 @@ pub(super) fn refuse(
 }
 
 /// Does [`refuse`] for one entry, and says how it went.
-fn close(
-    entry: &mut dyn TableLike,
-    to: Refused,
-    args: &ChangeArgs,
-    now: Timestamp,
-) -> Result<String, Failure> {
+fn close(entry: &mut dyn TableLike, to: Refused, args: &ChangeArgs, now: Timestamp) -> Result<String, Failure> {
     let from = entry::text(entry, "state").unwrap_or("active").to_owned();
     if to.forgets(&from) && to == Refused::Disabled {
         return Err(final_state("disable", &args.id, &from));
@@ -86,11 +81,7 @@ fn close(
 }
 
 /// Takes a disabled key again.
-pub(super) fn enable(
-    args: &EnableArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn enable(args: &EnableArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let (news, expired) = edit::edit(&scene.keys_file()?, |document| {
         let entry = entry::only(document, &args.id)?;
         let news = match entry::text(entry, "state").unwrap_or("active") {
@@ -111,11 +102,7 @@ pub(super) fn enable(
 }
 
 /// Gives a key a new expiry, and takes it again if it was disabled.
-pub(super) fn renew(
-    args: &RenewArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn renew(args: &RenewArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let settings = scene.settings()?;
     let expires = make::expiry(args.expires, scene.now, settings.expires_default)?;
     edit::edit(&settings.keys_file, |document| {
@@ -152,7 +139,5 @@ fn forget_reason(entry: &mut dyn TableLike) {
 }
 
 fn final_state(verb: &str, id: &str, state: &str) -> Failure {
-    Failure::No(format!(
-        "failed to {verb} {id:?}: it is {state}, and stays so"
-    ))
+    Failure::No(format!("failed to {verb} {id:?}: it is {state}, and stays so"))
 }

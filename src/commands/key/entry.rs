@@ -4,9 +4,7 @@
 use std::fmt::Display;
 
 use jiff::Timestamp;
-use toml_edit::{
-    Array, ArrayOfTables, Datetime, DocumentMut, InlineTable, Item, Table, TableLike, Value,
-};
+use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::commands::console::Failure;
 
@@ -14,53 +12,35 @@ use crate::commands::console::Failure;
 pub(crate) fn all(document: &mut DocumentMut) -> Result<Vec<&mut dyn TableLike>, Failure> {
     let entries: Vec<&mut dyn TableLike> = match document.get_mut("key") {
         None => Vec::new(),
-        Some(Item::ArrayOfTables(tables)) => tables
-            .iter_mut()
-            .map(|table| -> &mut dyn TableLike { table })
-            .collect(),
+        Some(Item::ArrayOfTables(tables)) => tables.iter_mut().map(|table| -> &mut dyn TableLike { table }).collect(),
         Some(Item::Value(Value::Array(values))) => values
             .iter_mut()
             .filter_map(Value::as_inline_table_mut)
             .map(|table| -> &mut dyn TableLike { table })
             .collect(),
         Some(_) => {
-            return Err(Failure::No(
-                "failed to find keys: `key` is no [[key]]".into(),
-            ));
+            return Err(Failure::No("failed to find keys: `key` is no [[key]]".into()));
         }
     };
     Ok(entries)
 }
 
 /// The entries with this id: at least one, and more than one only in a file with a mistake.
-pub(crate) fn named<'d>(
-    document: &'d mut DocumentMut,
-    id: &str,
-) -> Result<Vec<&'d mut dyn TableLike>, Failure> {
+pub(crate) fn named<'d>(document: &'d mut DocumentMut, id: &str) -> Result<Vec<&'d mut dyn TableLike>, Failure> {
     let entries = all(document)?;
     if entries.iter().any(|entry| text(*entry, "id") == Some(id)) {
         let mine = entries.into_iter();
-        return Ok(mine
-            .filter(|entry| text(*entry, "id") == Some(id))
-            .collect());
+        return Ok(mine.filter(|entry| text(*entry, "id") == Some(id)).collect());
     }
-    Err(unknown(
-        id,
-        entries.iter().filter_map(|entry| text(*entry, "id")),
-    ))
+    Err(unknown(id, entries.iter().filter_map(|entry| text(*entry, "id"))))
 }
 
 /// The one entry with this id.
-pub(crate) fn only<'d>(
-    document: &'d mut DocumentMut,
-    id: &str,
-) -> Result<&'d mut dyn TableLike, Failure> {
+pub(crate) fn only<'d>(document: &'d mut DocumentMut, id: &str) -> Result<&'d mut dyn TableLike, Failure> {
     let mut entries = named(document, id)?;
     match (entries.pop(), entries.is_empty()) {
         (Some(entry), true) => Ok(entry),
-        _ => Err(Failure::No(format!(
-            "failed to choose: more than one entry has the id \"{id}\""
-        ))),
+        _ => Err(Failure::No(format!("failed to choose: more than one entry has the id \"{id}\""))),
     }
 }
 
@@ -77,9 +57,7 @@ pub(crate) fn did_you_mean<'i>(word: &str, words: impl Iterator<Item = &'i str>)
         .map(|other| (strsim::damerau_levenshtein(word, other), other))
         .filter(|(distance, _)| *distance <= far)
         .min()
-        .map_or_else(String::new, |(_, other)| {
-            format!("; did you mean {other:?}?")
-        })
+        .map_or_else(String::new, |(_, other)| format!("; did you mean {other:?}?"))
 }
 
 /// Adds an entry after all others.
@@ -97,16 +75,12 @@ pub(crate) fn append(document: &mut DocumentMut, mut table: Table) -> Result<(),
         }
         table.decor_mut().set_prefix(before);
     }
-    let keys = document
-        .entry("key")
-        .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    let keys = document.entry("key").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     match keys {
         Item::ArrayOfTables(tables) => tables.push(table),
         Item::Value(Value::Array(values)) => values.push(table.into_inline_table()),
         Item::None | Item::Value(_) | Item::Table(_) => {
-            return Err(Failure::No(
-                "failed to add a key: `key` is no [[key]]".into(),
-            ));
+            return Err(Failure::No("failed to add a key: `key` is no [[key]]".into()));
         }
     }
     Ok(())
@@ -119,10 +93,7 @@ pub(crate) fn text<'e>(entry: &'e dyn TableLike, field: &str) -> Option<&'e str>
 
 /// A field's time, if it has a zone.
 pub(crate) fn time(entry: &dyn TableLike, field: &str) -> Option<Timestamp> {
-    entry
-        .get(field)?
-        .as_datetime()
-        .and_then(|time| time.to_string().parse().ok())
+    entry.get(field)?.as_datetime().and_then(|time| time.to_string().parse().ok())
 }
 
 /// Sets a field, in its place and with its comment where it is there already.
@@ -181,9 +152,7 @@ pub(crate) fn push_previous(
             list.push(previous(hash, until).into_table());
         }
         Some(_) => {
-            return Err(Failure::No(
-                "failed to rotate: `previous` is no array".into(),
-            ));
+            return Err(Failure::No("failed to rotate: `previous` is no array".into()));
         }
         None => set(entry, "previous", Array::from_iter([previous(hash, until)])),
     }

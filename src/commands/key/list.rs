@@ -17,28 +17,18 @@ use crate::config::source::SourceFile;
 /// The state of an entry that cannot be trusted.
 pub(super) const QUARANTINED: &str = "quarantined";
 
-const HEADINGS: [&str; 7] = [
-    "ID", "STATE", "OWNER", "PLAN", "CREATED", "EXPIRES", "LIMITS",
-];
+const HEADINGS: [&str; 7] = ["ID", "STATE", "OWNER", "PLAN", "CREATED", "EXPIRES", "LIMITS"];
 const STATE_COLUMN: usize = 1;
 
-pub(super) fn list(
-    args: &ListArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn list(args: &ListArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let file = read(&scene.keys_file()?)?;
     if args.json {
         let keys = file.keys.iter().map(|key| Shown::key(key, scene.now));
-        let all: Vec<_> = keys
-            .chain(file.quarantined.iter().map(Shown::quarantined))
-            .collect();
+        let all: Vec<_> = keys.chain(file.quarantined.iter().map(Shown::quarantined)).collect();
         return print_json(&all, console);
     }
     let keys = file.keys.iter().map(|key| row(key, scene.now));
-    let rows: Vec<_> = keys
-        .chain(file.quarantined.iter().map(quarantined_row))
-        .collect();
+    let rows: Vec<_> = keys.chain(file.quarantined.iter().map(quarantined_row)).collect();
     if rows.is_empty() {
         console.tell("there are no keys yet: `keyward key new ID` makes one");
         return Ok(());
@@ -47,18 +37,11 @@ pub(super) fn list(
     table(&rows, console)
 }
 
-pub(super) fn show(
-    args: &ShowArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn show(args: &ShowArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let file = read(&scene.keys_file()?)?;
     let id = args.id.as_str();
     let good = file.keys.iter().find(|key| key.id == id);
-    let mut bad = file
-        .quarantined
-        .iter()
-        .filter(|bad| bad.id.as_deref() == Some(id));
+    let mut bad = file.quarantined.iter().filter(|bad| bad.id.as_deref() == Some(id));
     let shown = match (good, bad.next()) {
         (Some(key), _) => Shown::key(key, scene.now),
         (None, Some(bad)) => {
@@ -132,9 +115,7 @@ impl<'a> Shown<'a> {
     fn key(key: &'a KeySpec, now: Timestamp) -> Self {
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         let limits = key.limits.as_ref();
-        let previous = key.previous.iter().map(|old| Grace {
-            until: old.until.to_string(),
-        });
+        let previous = key.previous.iter().map(|old| Grace { until: old.until.to_string() });
         Self {
             id: Some(&key.id),
             state: standing(key, now),
@@ -154,11 +135,7 @@ impl<'a> Shown<'a> {
     }
 
     fn quarantined(bad: &'a Quarantined) -> Self {
-        Self {
-            id: bad.id.as_deref(),
-            state: QUARANTINED,
-            ..Self::default()
-        }
+        Self { id: bad.id.as_deref(), state: QUARANTINED, ..Self::default() }
     }
 
     /// The facts that there are, in the order of the file.
@@ -178,15 +155,9 @@ impl<'a> Shown<'a> {
             ("expires", text(self.expires.as_deref().or(never))),
             ("not before", text(self.not_before.as_deref())),
             ("plan", text(self.plan)),
-            (
-                "limits",
-                text(self.limits.as_ref().map(|all| all.join(", ")).as_deref()),
-            ),
+            ("limits", text(self.limits.as_ref().map(|all| all.join(", ")).as_deref())),
             ("roles", text(Some(&self.roles.join(", ")))),
-            (
-                "old secrets until",
-                text(Some(&graces.collect::<Vec<_>>().join(", "))),
-            ),
+            ("old secrets until", text(Some(&graces.collect::<Vec<_>>().join(", ")))),
             ("meta", text(Some(&meta.collect::<Vec<_>>().join(", ")))),
         ]
         .into_iter()
@@ -195,27 +166,18 @@ impl<'a> Shown<'a> {
 }
 
 fn print_json(value: &impl Serialize, console: &mut Console<'_>) -> Result<(), Failure> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(Failure::because("failed to write JSON"))?;
+    let text = serde_json::to_string_pretty(value).map_err(Failure::because("failed to write JSON"))?;
     console.line(text)
 }
 
 /// Says why an entry cannot be trusted.
 fn note(bad: &Quarantined, console: &mut Console<'_>) {
-    let name = bad
-        .id
-        .as_deref()
-        .map_or_else(|| "an entry without an id".into(), printable);
-    console.tell(format_args!(
-        "note: {name} is quarantined: {}",
-        printable(&bad.problem)
-    ));
+    let name = bad.id.as_deref().map_or_else(|| "an entry without an id".into(), printable);
+    console.tell(format_args!("note: {name} is quarantined: {}", printable(&bad.problem)));
 }
 
 fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
-    let day = |time: Option<Timestamp>| {
-        time.map_or_else(String::new, |time| time.strftime("%Y-%m-%d").to_string())
-    };
+    let day = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.strftime("%Y-%m-%d").to_string());
     let limits = key.limits.iter().flatten().map(|rate| &*rate.text);
     [
         printable(&key.id),
@@ -223,8 +185,7 @@ fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
         printable(&key.owner),
         key.plan.as_deref().map(printable).unwrap_or_default(),
         day(key.created),
-        key.expires
-            .map_or_else(|| "never".into(), |time| day(Some(time))),
+        key.expires.map_or_else(|| "never".into(), |time| day(Some(time))),
         printable(&limits.collect::<Vec<_>>().join(", ")),
     ]
 }

@@ -19,26 +19,15 @@ use crate::vocab::secret::Secret;
 /// How long a rotated-out hash is remembered after its end, so that a late user is told apart from a stranger.
 const PREVIOUS_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-pub(super) fn new(
-    args: &NewArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn new(args: &NewArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     refuse_unsupported(args)?;
     let settings = scene.settings()?;
     refuse_unknown_plan(args, &settings)?;
     let key = fresh(&settings)?;
-    let table = described(
-        args,
-        scene.now,
-        &settings,
-        settings.hash_text(key.expose())?,
-    )?;
+    let table = described(args, scene.now, &settings, settings.hash_text(key.expose())?)?;
     refuse_what_would_be_quarantined(&table)?;
     edit::edit(&settings.keys_file, |document| {
-        let taken = entry::all(document)?
-            .iter()
-            .any(|entry| entry::text(*entry, "id") == Some(&args.id));
+        let taken = entry::all(document)?.iter().any(|entry| entry::text(*entry, "id") == Some(&args.id));
         if taken {
             return Err(Failure::No(format!(
                 "failed to make a key: there is one with the id {:?}; `keyward key rotate` gives it a new secret",
@@ -50,19 +39,12 @@ pub(super) fn new(
     show_once(&args.id, &key, &settings, console)
 }
 
-pub(super) fn rotate(
-    args: &RotateArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn rotate(args: &RotateArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let settings = scene.settings()?;
     let key = fresh(&settings)?;
     let hash = settings.hash_text(key.expose())?;
     let until = later(scene.now, args.grace)?;
-    let forget = scene
-        .now
-        .checked_sub(PREVIOUS_KEPT)
-        .unwrap_or(Timestamp::MIN);
+    let forget = scene.now.checked_sub(PREVIOUS_KEPT).unwrap_or(Timestamp::MIN);
     let state = edit::edit(&settings.keys_file, |document| {
         let entry = entry::only(document, &args.id)?;
         let state = entry::text(entry, "state").unwrap_or("active").to_owned();
@@ -73,10 +55,7 @@ pub(super) fn rotate(
             )));
         }
         let Some(old) = entry::text(entry, "hash").map(str::to_owned) else {
-            return Err(Failure::No(format!(
-                "failed to rotate {:?}: it has no hash",
-                args.id
-            )));
+            return Err(Failure::No(format!("failed to rotate {:?}: it has no hash", args.id)));
         };
         entry::set(entry, "hash", hash);
         entry::push_previous(entry, old, until, forget)?;
@@ -84,9 +63,7 @@ pub(super) fn rotate(
         Ok::<_, Failure>(if expired { "expired".into() } else { state })
     })?;
     if state != "active" {
-        console.tell(format_args!(
-            "note: the key is {state}: `keyward key renew` would mend that"
-        ));
+        console.tell(format_args!("note: the key is {state}: `keyward key renew` would mend that"));
     }
     show_once(&args.id, &key, &settings, console)
 }
@@ -116,10 +93,7 @@ fn refuse_what_would_be_quarantined(table: &Table) -> Result<(), Failure> {
     match report.diagnostics().first() {
         None => Ok(()),
         // Not as a report: its places are in a file that nobody has.
-        Some(problem) => Err(Failure::No(format!(
-            "the gateway would not take this key: {}",
-            problem.message
-        ))),
+        Some(problem) => Err(Failure::No(format!("the gateway would not take this key: {}", problem.message))),
     }
 }
 
@@ -135,26 +109,17 @@ fn refuse_unknown_plan(args: &NewArgs, settings: &Settings) -> Result<(), Failur
 }
 
 fn fresh(settings: &Settings) -> Result<Secret, Failure> {
-    format::generate(&settings.prefix).map_err(Failure::because(
-        "failed to get random bytes from the system",
-    ))
+    format::generate(&settings.prefix).map_err(Failure::because("failed to get random bytes from the system"))
 }
 
 /// The new entry, with the fields in the order of the documentation.
-fn described(
-    args: &NewArgs,
-    now: Timestamp,
-    settings: &Settings,
-    hash: String,
-) -> Result<Table, Failure> {
+fn described(args: &NewArgs, now: Timestamp, settings: &Settings, hash: String) -> Result<Table, Failure> {
     let expires = expiry(args.expires, now, settings.expires_default)?;
     let not_before = args.not_before.map_or(Ok(None), |when| when.resolve(now))?;
     if let (Some(start), Some(end)) = (not_before, expires)
         && end <= start
     {
-        return Err(Failure::No(format!(
-            "the key would expire at {end}, before it is valid at {start}"
-        )));
+        return Err(Failure::No(format!("the key would expire at {end}, before it is valid at {start}")));
     }
     let texts = |texts: &[String]| (!texts.is_empty()).then(|| entry::array(texts));
     let limits = args.limits.iter().map(|rate| &rate.text);
@@ -167,15 +132,9 @@ fn described(
         ("expires", expires.map(entry::moment).transpose()?),
         ("not_before", not_before.map(entry::moment).transpose()?),
         ("plan", args.plan.as_ref().map(Value::from)),
-        (
-            "limits",
-            (!args.limits.is_empty()).then(|| entry::array(limits)),
-        ),
+        ("limits", (!args.limits.is_empty()).then(|| entry::array(limits))),
         ("roles", texts(&args.roles)),
-        (
-            "meta",
-            (!args.meta.is_empty()).then(|| entry::pairs(&args.meta)),
-        ),
+        ("meta", (!args.meta.is_empty()).then(|| entry::pairs(&args.meta))),
     ];
     let mut table = Table::new();
     for (name, value) in fields {
@@ -201,12 +160,7 @@ pub(super) fn expiry(
 }
 
 /// The key, and nothing else, on stdout.
-fn show_once(
-    id: &str,
-    key: &Secret,
-    settings: &Settings,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+fn show_once(id: &str, key: &Secret, settings: &Settings, console: &mut Console<'_>) -> Result<(), Failure> {
     let shown = console
         .out
         .write_all(key.expose())

@@ -22,23 +22,11 @@ use crate::vocab::clock::Clock;
 
 /// Does it, and gives the exit code.
 pub fn run(command: &KeyCommand, files: &Files, console: &mut Console<'_>, clock: &Clock) -> u8 {
-    run_in(
-        command,
-        files,
-        console,
-        clock,
-        &CONFIG_PLACES.map(PathBuf::from),
-    )
+    run_in(command, files, console, clock, &CONFIG_PLACES.map(PathBuf::from))
 }
 
 /// [`run`] with other places to look for a configuration in.
-fn run_in(
-    command: &KeyCommand,
-    files: &Files,
-    console: &mut Console<'_>,
-    clock: &Clock,
-    places: &[PathBuf],
-) -> u8 {
+fn run_in(command: &KeyCommand, files: &Files, console: &mut Console<'_>, clock: &Clock, places: &[PathBuf]) -> u8 {
     let now = when::now(clock);
     let scene = &Scene { files, places, now };
     let outcome = match command {

@@ -15,27 +15,15 @@ use crate::keys::format::{self, PRESENTED_BYTES_MAX, Shape};
 use crate::vocab::digest::Digest;
 use crate::vocab::secret::Secret;
 
-pub(super) fn hash(
-    args: &SecretArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn hash(args: &SecretArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let key = from_stdin(args, console)?;
     let settings = scene.settings()?;
     refuse_hopeless(&key, &settings)?;
     let hash = settings.hash_text(key.expose())?;
-    if args.json {
-        console.line(json!({ "hash": hash }))
-    } else {
-        console.line(hash)
-    }
+    if args.json { console.line(json!({ "hash": hash })) } else { console.line(hash) }
 }
 
-pub(super) fn identify(
-    args: &SecretArgs,
-    scene: &Scene<'_>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
+pub(super) fn identify(args: &SecretArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let key = from_stdin(args, console)?;
     let settings = scene.settings()?;
     refuse_hopeless(&key, &settings)?;
@@ -60,11 +48,7 @@ pub(super) fn identify(
 }
 
 /// Whose hash it is, and what the gateway would make of it. The comparison of hashes takes the same time for all.
-fn find<'f>(
-    file: &'f KeyFile,
-    hash: &StoredHash,
-    now: Timestamp,
-) -> Option<(Option<&'f str>, &'static str)> {
+fn find<'f>(file: &'f KeyFile, hash: &StoredHash, now: Timestamp) -> Option<(Option<&'f str>, &'static str)> {
     let quarantined = file.quarantined.iter();
     quarantined
         .filter(|entry| entry.hashes.contains(hash))
@@ -93,12 +77,8 @@ fn refuse_hopeless(key: &Secret, settings: &Settings) -> Result<(), Failure> {
     let why = match format::inspect(&settings.prefix, key.expose()) {
         Shape::Ours | Shape::Foreign => return Ok(()),
         Shape::BadChecksum => "its checksum is wrong: a letter of it has changed",
-        Shape::Malformed if key.expose().len() > PRESENTED_BYTES_MAX => {
-            "it is longer than 512 bytes"
-        }
-        Shape::Malformed => {
-            "it has the prefix of our keys and not their form, or is not printable ASCII"
-        }
+        Shape::Malformed if key.expose().len() > PRESENTED_BYTES_MAX => "it is longer than 512 bytes",
+        Shape::Malformed => "it has the prefix of our keys and not their form, or is not printable ASCII",
     };
     Err(Failure::No(format!("no gateway takes this key: {why}")))
 }
@@ -111,8 +91,7 @@ fn from_stdin(args: &SecretArgs, console: &mut Console<'_>) -> Result<Secret, Fa
     }
     // Two more than the longest for the line end, and one to see that there is more.
     let limit = PRESENTED_BYTES_MAX as u64 + 3;
-    let key = read(console.input, limit)
-        .map_err(Failure::because("failed to read the key from stdin"))?;
+    let key = read(console.input, limit).map_err(Failure::because("failed to read the key from stdin"))?;
     if key.expose().is_empty() {
         return Err(Failure::Usage("there is no key on stdin".into()));
     }
@@ -122,13 +101,9 @@ fn from_stdin(args: &SecretArgs, console: &mut Console<'_>) -> Result<Secret, Fa
 /// At most `limit` bytes, without one line end after them.
 pub(super) fn read(input: &mut dyn Read, limit: u64) -> io::Result<Secret> {
     // All of it at once: a growing buffer would leave copies of the secret behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(
-        usize::try_from(limit).unwrap_or(usize::MAX) + 32,
-    ));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(limit).unwrap_or(usize::MAX) + 32));
     input.take(limit).read_to_end(&mut bytes)?;
-    let end = bytes
-        .strip_suffix(b"\n")
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line).len());
+    let end = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line).len());
     if let Some(end) = end {
         bytes.truncate(end);
     }

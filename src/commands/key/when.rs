@@ -27,8 +27,7 @@ impl When {
         if text == "never" {
             return Ok(Self::Never);
         }
-        Self::parse_instant(text)
-            .map_err(|_| "an expiry is as 90d, 2027-01-01, 2027-01-01T12:00:00Z or never")
+        Self::parse_instant(text).map_err(|_| "an expiry is as 90d, 2027-01-01, 2027-01-01T12:00:00Z or never")
     }
 
     /// Reads a point in time. A date is its first instant in UTC.
@@ -43,9 +42,7 @@ impl When {
         if let Ok(instant) = text.parse() {
             return Ok(Self::At(instant));
         }
-        parse_duration(text)
-            .map(Self::In)
-            .map_err(|_| "a time is as 90d, 2027-01-01 or 2027-01-01T12:00:00Z")
+        parse_duration(text).map(Self::In).map_err(|_| "a time is as 90d, 2027-01-01 or 2027-01-01T12:00:00Z")
     }
 
     /// The instant meant; `None` is never.
@@ -66,8 +63,7 @@ pub(crate) fn now(clock: &Clock) -> Timestamp {
 
 /// `from` and `by` later.
 pub(crate) fn later(from: Timestamp, by: Duration) -> Result<Timestamp, Failure> {
-    from.checked_add(by)
-        .map_err(|_| Failure::Usage("the time is too far away".into()))
+    from.checked_add(by).map_err(|_| Failure::Usage("the time is too far away".into()))
 }
 
 #[cfg(test)]
@@ -81,32 +77,14 @@ mod tests {
     #[test]
     fn every_form_is_read() {
         assert_eq!(When::parse_expiry("never"), Ok(When::Never));
-        assert_eq!(
-            When::parse_expiry("90d"),
-            Ok(When::In(Duration::from_secs(90 * 86_400)))
-        );
-        assert_eq!(
-            When::parse_expiry("2027-01-01"),
-            Ok(at("2027-01-01T00:00:00Z"))
-        );
-        assert_eq!(
-            When::parse_expiry("2027-01-01T12:00:00+02:00"),
-            Ok(at("2027-01-01T10:00:00Z"))
-        );
+        assert_eq!(When::parse_expiry("90d"), Ok(When::In(Duration::from_secs(90 * 86_400))));
+        assert_eq!(When::parse_expiry("2027-01-01"), Ok(at("2027-01-01T00:00:00Z")));
+        assert_eq!(When::parse_expiry("2027-01-01T12:00:00+02:00"), Ok(at("2027-01-01T10:00:00Z")));
     }
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for bad in [
-            "",
-            "soon",
-            "2027-13-01",
-            "2027-02-30",
-            "2027-01-01T12:00:00",
-            "90",
-            "-1d",
-            "2027",
-        ] {
+        for bad in ["", "soon", "2027-13-01", "2027-02-30", "2027-01-01T12:00:00", "90", "-1d", "2027"] {
             assert!(When::parse_expiry(bad).is_err(), "{bad}");
         }
         assert!(When::parse_instant("never").is_err());

@@ -41,10 +41,7 @@ pub(super) fn keys(file: &mut Table<'_>) -> Keys {
 fn defaults(source: &SourceFile) -> Keys {
     Keys {
         file: located(source.resolve("keys.toml"), 0..0),
-        sources: vec![
-            Source::Bearer,
-            Source::Header(HeaderName::from_static("x-api-key")),
-        ],
+        sources: vec![Source::Bearer, Source::Header(HeaderName::from_static("x-api-key"))],
         prefix: "kw".to_owned(),
         pepper: None,
         forward: false,
@@ -70,12 +67,10 @@ fn sources(item: &Item<'_>) -> Option<Vec<Source>> {
             continue;
         };
         let takes_scheme = |source: &Source| matches!(source, Source::Bearer | Source::Basic);
-        let takes_header = |source: &Source| matches!(source, Source::Header(name) if *name == http::header::AUTHORIZATION);
+        let takes_header =
+            |source: &Source| matches!(source, Source::Header(name) if *name == http::header::AUTHORIZATION);
         if sources.contains(&source) {
-            item.wrong(Wrong::new(
-                "duplicate-source",
-                "this source is listed twice",
-            ));
+            item.wrong(Wrong::new("duplicate-source", "this source is listed twice"));
         } else if takes_header(&source) && sources.iter().any(takes_scheme)
             || takes_scheme(&source) && sources.iter().any(takes_header)
         {
@@ -114,9 +109,7 @@ fn source_header(text: &str) -> Result<HeaderName, Wrong> {
     let name = header_name(text)?;
     match name.as_str() {
         "cookie" => Err(Wrong::value("a header of its own kind").hint("use \"cookie:NAME\"")),
-        "sec-websocket-protocol" => {
-            Err(Wrong::value("a header of its own kind").hint("use \"websocket-protocol\""))
-        }
+        "sec-websocket-protocol" => Err(Wrong::value("a header of its own kind").hint("use \"websocket-protocol\"")),
         _ => Ok(name),
     }
 }
@@ -141,9 +134,8 @@ fn header_name(text: &str) -> Result<HeaderName, Wrong> {
         "x-forwarded-host",
         "x-forwarded-proto",
     ];
-    let name: HeaderName = text
-        .parse()
-        .map_err(|_| Wrong::value("expected the name of a header, as in `x-api-key`"))?;
+    let name: HeaderName =
+        text.parse().map_err(|_| Wrong::value("expected the name of a header, as in `x-api-key`"))?;
     if HTTP.contains(&name.as_str()) {
         let message = format!("the header `{name}` belongs to HTTP itself");
         return Err(Wrong::value(message));
@@ -154,9 +146,7 @@ fn header_name(text: &str) -> Result<HeaderName, Wrong> {
 fn query_name(text: &str) -> Result<String, Wrong> {
     let taken = |c: char| c.is_whitespace() || c.is_control() || "&=#+%;".contains(c);
     match text.is_empty() || text.contains(taken) {
-        true => Err(Wrong::value(
-            "expected the plain name of a query parameter, as in \"query:api_key\"",
-        )),
+        true => Err(Wrong::value("expected the plain name of a query parameter, as in \"query:api_key\"")),
         false => Ok(text.to_owned()),
     }
 }
@@ -165,9 +155,7 @@ fn query_name(text: &str) -> Result<String, Wrong> {
 fn cookie_name(text: &str) -> Result<String, Wrong> {
     match is_token(text) {
         true => Ok(text.to_owned()),
-        false => Err(Wrong::value(
-            "expected the name of a cookie, as in \"cookie:session\"",
-        )),
+        false => Err(Wrong::value("expected the name of a cookie, as in \"cookie:session\"")),
     }
 }
 
@@ -181,9 +169,7 @@ fn prefix(text: &str) -> Result<String, Wrong> {
     let good = (1..=16).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric());
     match good {
         true => Ok(text.to_owned()),
-        false => Err(Wrong::value(
-            "a prefix is 1 to 16 of the characters `A-Za-z0-9`",
-        )),
+        false => Err(Wrong::value("a prefix is 1 to 16 of the characters `A-Za-z0-9`")),
     }
 }
 
@@ -199,9 +185,7 @@ fn realm(text: &str) -> Result<String, Wrong> {
     let member = |c: u8| matches!(c, b' '..=b'~') && !b"\"\\".contains(&c);
     match text.len() <= 128 && text.bytes().all(member) {
         true => Ok(text.to_owned()),
-        false => Err(Wrong::value(
-            "a realm is at most 128 printable ASCII characters without `\"` and `\\`",
-        )),
+        false => Err(Wrong::value("a realm is at most 128 printable ASCII characters without `\"` and `\\`")),
     }
 }
 
@@ -233,18 +217,13 @@ fn secret_ref(text: &str, source: &SourceFile) -> Result<SecretRef, Wrong> {
     };
     match text.split_once(':') {
         Some(("env", name)) if is_env(name) => Ok(SecretRef::Env(name.to_owned())),
-        Some(("env", _)) => Err(Wrong::value(
-            "expected the name of an environment variable after `env:`",
-        )),
+        Some(("env", _)) => Err(Wrong::value("expected the name of an environment variable after `env:`")),
         Some(("file", path)) if !path.is_empty() && !path.contains(char::is_control) => {
             Ok(SecretRef::File(source.resolve(path)))
         }
         Some(("file", _)) => Err(Wrong::value("expected the path of a file after `file:`")),
-        _ => Err(Wrong::new(
-            "inline-secret",
-            "a secret is never inline: `env:NAME` or `file:PATH`",
-        )
-        .hint("put it in a file that only the gateway can read, or in its environment")),
+        _ => Err(Wrong::new("inline-secret", "a secret is never inline: `env:NAME` or `file:PATH`")
+            .hint("put it in a file that only the gateway can read, or in its environment")),
     }
 }
 
@@ -254,9 +233,7 @@ fn identity(mut table: Table<'_>, sources: &[Source]) -> Identity {
     let mut header = |key, default: Option<HeaderName>| {
         let Some(item) = table.get(key) else {
             if taken.iter().any(|name| Some(name) == default.as_ref()) {
-                let message = format!(
-                    "`keys.identity` sends in one header what `{key}` sends in it by default"
-                );
+                let message = format!("`keys.identity` sends in one header what `{key}` sends in it by default");
                 table.problems().add(table.span(), Wrong::value(message));
             }
             taken.extend(default.clone());

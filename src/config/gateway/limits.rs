@@ -9,12 +9,7 @@ use crate::vocab::units::{self, Rate};
 const RATES_MAX: usize = 16;
 
 pub(super) fn limits(file: &mut Table<'_>) -> Limits {
-    let mut limits = Limits {
-        ratelimit_headers: true,
-        x_ratelimit_headers: false,
-        total: None,
-        per_ip: None,
-    };
+    let mut limits = Limits { ratelimit_headers: true, x_ratelimit_headers: false, total: None, per_ip: None };
     if let Some(mut table) = file.table("limits") {
         headers(&mut table, &mut limits);
         limits.total = table.parsed("total", optional_rate).flatten();

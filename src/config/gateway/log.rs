@@ -6,11 +6,7 @@ use crate::config::reader::{Neutral, Table};
 use crate::config::source::SourceFile;
 
 pub(super) fn log(file: &mut Table<'_>) -> Log {
-    let mut log = Log {
-        level: Level::Info,
-        output: Output::Stdout,
-        on_full: OnFull::Wait,
-    };
+    let mut log = Log { level: Level::Info, output: Output::Stdout, on_full: OnFull::Wait };
     if let Some(mut table) = file.table("log") {
         let source = table.problems().source();
         let levels = [
@@ -21,9 +17,7 @@ pub(super) fn log(file: &mut Table<'_>) -> Log {
             ("trace", Level::Trace),
         ];
         log.level = table.one_of("level", &levels, log.level);
-        log.output = table
-            .parsed("output", |text| output(text, source))
-            .unwrap_or(log.output);
+        log.output = table.parsed("output", |text| output(text, source)).unwrap_or(log.output);
         let ways = [("wait", OnFull::Wait), ("drop", OnFull::Drop)];
         log.on_full = table.one_of("on_full", &ways, log.on_full);
         table.later("rotate", &[Neutral::EmptyTable]);
@@ -40,8 +34,6 @@ fn output(text: &str, source: &SourceFile) -> Result<Output, Wrong> {
         (_, Some(path)) if !path.is_empty() && !path.contains(char::is_control) => {
             Ok(Output::File(source.resolve(path)))
         }
-        _ => Err(Wrong::value(
-            "expected \"stdout\", \"stderr\" or \"file:PATH\"",
-        )),
+        _ => Err(Wrong::value("expected \"stdout\", \"stderr\" or \"file:PATH\"")),
     }
 }

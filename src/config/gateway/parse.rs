@@ -46,17 +46,7 @@ fn gateway(mut file: Table<'_>) -> Gateway {
         file.later(later, &[Neutral::EmptyTable]);
     }
     file.finish();
-    Gateway {
-        server,
-        listeners,
-        http,
-        keys,
-        plans,
-        limits,
-        routes,
-        upstreams,
-        log,
-    }
+    Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log }
 }
 
 /// `[plan.NAME]`
@@ -76,11 +66,7 @@ fn upstreams(file: &mut Table<'_>) -> BTreeMap<String, Upstream> {
 }
 
 /// A table of tables with free names.
-fn named<T>(
-    file: &mut Table<'_>,
-    key: &'static str,
-    read: impl Fn(Table<'_>) -> T,
-) -> BTreeMap<String, T> {
+fn named<T>(file: &mut Table<'_>, key: &'static str, read: impl Fn(Table<'_>) -> T) -> BTreeMap<String, T> {
     let mut out = BTreeMap::new();
     let Some(table) = file.table(key) else {
         return out;
@@ -139,12 +125,7 @@ fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>) -> Vec<R
     routes
 }
 
-fn known_upstream(
-    route: &Route,
-    upstreams: &BTreeMap<String, Upstream>,
-    problems: &Problems,
-    place: Range<usize>,
-) {
+fn known_upstream(route: &Route, upstreams: &BTreeMap<String, Upstream>, problems: &Problems, place: Range<usize>) {
     if upstreams.is_empty() || upstreams.contains_key(&route.upstream) {
         return;
     }
@@ -177,10 +158,7 @@ impl Seen {
         let target = format!("{:?} {:?}", route.host, route.path);
         let same = self.targets.entry(target).or_default();
         if let Some(first) = same.iter().find(|first| takes_the_same(first, route)) {
-            let message = format!(
-                "this route takes what {} takes: same host, path and method",
-                quoted(&first.name)
-            );
+            let message = format!("this route takes what {} takes: same host, path and method", quoted(&first.name));
             problems.add(span, Wrong::new("ambiguous-route", message));
         }
         same.push(route.clone());

@@ -39,11 +39,7 @@ pub(super) fn route(mut table: Table<'_>) -> Read {
     let (path_text, path) = pattern(&mut table, "path", "/*", path);
     let methods = methods(&mut table);
     let upstream = table.string("upstream");
-    let auth = [
-        ("key", Auth::Key),
-        ("optional", Auth::Optional),
-        ("open", Auth::Open),
-    ];
+    let auth = [("key", Auth::Key), ("optional", Auth::Optional), ("open", Auth::Open)];
     let auth = table.one_of("auth", &auth, default.auth);
     let preflight = [("pass", Preflight::Pass), ("check", Preflight::Check)];
     let preflight = table.one_of("preflight", &preflight, default.preflight);
@@ -96,9 +92,7 @@ fn later(table: &mut Table<'_>) {
 fn name(text: &str) -> Result<String, Wrong> {
     match (1..=128).contains(&text.len()) && !text.contains(char::is_control) {
         true => Ok(text.to_owned()),
-        false => Err(Wrong::value(
-            "a name is 1 to 128 characters without control characters",
-        )),
+        false => Err(Wrong::value("a name is 1 to 128 characters without control characters")),
     }
 }
 
@@ -121,12 +115,8 @@ fn method(text: &str) -> Result<Method, Wrong> {
         .map_err(|_| Wrong::value("expected the name of a method, as in \"GET\""))?;
     if text.bytes().any(|c| c.is_ascii_lowercase()) {
         let upper = text.to_ascii_uppercase();
-        return Err(
-            Wrong::value("methods are written in capitals").hint(format!(
-                "did you mean {}?",
-                crate::config::mask::quoted(&upper)
-            )),
-        );
+        return Err(Wrong::value("methods are written in capitals")
+            .hint(format!("did you mean {}?", crate::config::mask::quoted(&upper))));
     }
     Ok(method)
 }
@@ -144,9 +134,7 @@ fn host(text: &str) -> Result<HostPattern, Wrong> {
             false => Err(wrong),
         };
     }
-    let address = lower
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let address = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if is_dns_name(&lower) || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
         return Ok(HostPattern::Exact(lower));
     }
@@ -160,10 +148,7 @@ fn host(text: &str) -> Result<HostPattern, Wrong> {
 pub(super) fn is_dns_name(text: &str) -> bool {
     let member = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(member)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+        (1..=63).contains(&label.len()) && label.bytes().all(member) && !label.starts_with('-') && !label.ends_with('-')
     };
     text.len() <= 253 && text.split('.').all(label)
 }

@@ -10,15 +10,10 @@ use crate::config::reader::{Item, Neutral, Table, located};
 use crate::vocab::units;
 
 pub(super) fn server(file: &mut Table<'_>) -> Server {
-    let mut server = Server {
-        workers: 0,
-        shutdown_grace: Duration::from_secs(30),
-    };
+    let mut server = Server { workers: 0, shutdown_grace: Duration::from_secs(30) };
     if let Some(mut table) = file.table("server") {
         server.workers = table.integer("workers", 0..=1024, 0) as usize;
-        server.shutdown_grace = table
-            .parsed("shutdown_grace", units::parse_duration)
-            .unwrap_or(server.shutdown_grace);
+        server.shutdown_grace = table.parsed("shutdown_grace", units::parse_duration).unwrap_or(server.shutdown_grace);
         table.later("state", &[]);
         table.later("trusted_proxies", &[Neutral::EmptyArray]);
         table.finish();
@@ -27,11 +22,7 @@ pub(super) fn server(file: &mut Table<'_>) -> Server {
 }
 
 pub(super) fn listeners(file: &mut Table<'_>) -> Vec<Listener> {
-    let default = Listener {
-        address: default_address(),
-        tls: Vec::new(),
-        insecure: Insecure::Allow,
-    };
+    let default = Listener { address: default_address(), tls: Vec::new(), insecure: Insecure::Allow };
     let problems = file.problems();
     let Some(tables) = file.tables("listener") else {
         return vec![default];
@@ -82,11 +73,7 @@ fn listener(mut table: Table<'_>) -> Listener {
     table.later("client_auth", &[Neutral::Text("off")]);
     table.later("proxy_protocol", &[Neutral::False]);
     table.finish();
-    Listener {
-        address,
-        tls,
-        insecure,
-    }
+    Listener { address, tls, insecure }
 }
 
 fn address(text: &str) -> Result<SocketAddr, Wrong> {
@@ -129,10 +116,9 @@ pub(super) fn file_path(item: &Item<'_>) -> Option<super::Located<std::path::Pat
     let path = item.parsed(|text| match text {
         "" => Err(Wrong::value("expected the path of a file")),
         // Whoever pastes a PEM block here must not find it in a message about a missing file.
-        text if text.contains("-----") || text.contains(char::is_control) => Err(Wrong::new(
-            "inline-secret",
-            "expected the path of a file, not what is in it",
-        )),
+        text if text.contains("-----") || text.contains(char::is_control) => {
+            Err(Wrong::new("inline-secret", "expected the path of a file, not what is in it"))
+        }
         text => Ok(source.resolve(text)),
     })?;
     Some(located(path, item.span.clone()))
@@ -154,9 +140,7 @@ pub(super) fn http(file: &mut Table<'_>) -> Http {
         http.header_timeout = table.duration("header_timeout", http.header_timeout);
         http.body_idle_timeout = table.duration("body_idle_timeout", http.body_idle_timeout);
         http.idle_timeout = table.duration("idle_timeout", http.idle_timeout);
-        http.header_bytes_max = table
-            .parsed("header_bytes_max", header_bytes)
-            .unwrap_or(http.header_bytes_max);
+        http.header_bytes_max = table.parsed("header_bytes_max", header_bytes).unwrap_or(http.header_bytes_max);
         http.headers_max = table.integer("headers_max", 1..=10_000, 100) as usize;
         http.connections_max = table.integer("connections_max", 1..=10_000_000, 10_000) as usize;
         let per_ip = table.integer("connections_per_ip_max", 0..=10_000_000, 0);

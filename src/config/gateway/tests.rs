@@ -31,9 +31,7 @@ fn good(text: &str) -> Gateway {
 
 /// The codes of all problems.
 fn bad(text: &str) -> Vec<&'static str> {
-    let report = with(text)
-        .err()
-        .unwrap_or_else(|| panic!("accepted: {text}"));
+    let report = with(text).err().unwrap_or_else(|| panic!("accepted: {text}"));
     report.diagnostics().iter().map(|it| it.code).collect()
 }
 
@@ -118,9 +116,7 @@ fn a_bad_rate() {
 
 #[test]
 fn an_inline_pepper_is_not_repeated() {
-    let out = rendered(&format!(
-        "{UPSTREAM}keys = {{ pepper = \"hunter2\", prefix = \"k_w\" }}\n"
-    ));
+    let out = rendered(&format!("{UPSTREAM}keys = {{ pepper = \"hunter2\", prefix = \"k_w\" }}\n"));
     assert!(!out.contains("hunter2"), "{out}");
     insta::assert_snapshot!(out);
 }
@@ -134,9 +130,7 @@ fn what_is_not_toml() {
 
 #[test]
 fn an_unsupported_option() {
-    insta::assert_snapshot!(rendered(&format!(
-        "{UPSTREAM}[[route]]\nroles = [\"orders:read\"]\ncost = 1\n"
-    )));
+    insta::assert_snapshot!(rendered(&format!("{UPSTREAM}[[route]]\nroles = [\"orders:read\"]\ncost = 1\n")));
 }
 
 #[test]

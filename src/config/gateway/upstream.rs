@@ -32,10 +32,7 @@ pub(super) fn upstream(mut table: Table<'_>) -> Upstream {
     table.finish();
     Upstream {
         // What stands in for a wrong one is never used: a file with a problem is not served from.
-        server: server.unwrap_or_else(|| Endpoint {
-            host: String::new(),
-            port: 0,
-        }),
+        server: server.unwrap_or_else(|| Endpoint { host: String::new(), port: 0 }),
         connect_timeout,
     }
 }
@@ -85,14 +82,10 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, Wrong> {
             return Err(Wrong::later(message));
         }
     }
-    let rest = text
-        .strip_prefix("http://")
-        .ok_or_else(|| wrong().hint("a server's address begins with `http://`"))?;
+    let rest = text.strip_prefix("http://").ok_or_else(|| wrong().hint("a server's address begins with `http://`"))?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#']) {
-        return Err(
-            wrong().hint("a server is an address without a path; the request's own path is used")
-        );
+        return Err(wrong().hint("a server is an address without a path; the request's own path is used"));
     }
     if authority.contains('@') {
         return Err(wrong().hint("a server is an address without a user name or password"));

@@ -25,21 +25,14 @@ pub fn cross_check(gateway: &Gateway, keys: &KeyFile, source: &Arc<SourceFile>) 
             });
         };
         if gateway.keys.pepper.is_none() && needs_pepper(key) {
-            let message = format!(
-                "key `{}` has a peppered hash, and there is no pepper",
-                key.id
-            );
+            let message = format!("key `{}` has a peppered hash, and there is no pepper", key.id);
             let hint = "set `keys.pepper`; until then the key is refused".to_owned();
             warn("missing-pepper", message, hint);
         }
         if let Some(plan) = &key.plan
             && !gateway.plans.contains_key(plan)
         {
-            let message = format!(
-                "key `{}` has the plan {}, which does not exist",
-                key.id,
-                quoted(plan)
-            );
+            let message = format!("key `{}` has the plan {}, which does not exist", key.id, quoted(plan));
             let known = gateway.plans.keys().map(String::as_str);
             let hint = match did_you_mean(plan, known) {
                 Some(word) => format!("did you mean `{word}`?"),
@@ -54,7 +47,5 @@ pub fn cross_check(gateway: &Gateway, keys: &KeyFile, source: &Arc<SourceFile>) 
 /// Whether any hash of the entry was made with a pepper.
 pub(crate) fn needs_pepper(key: &super::KeySpec) -> bool {
     let previous = key.previous.iter().map(|secret| secret.hash);
-    std::iter::once(key.hash)
-        .chain(previous)
-        .any(|hash| matches!(hash, StoredHash::HmacSha256(_)))
+    std::iter::once(key.hash).chain(previous).any(|hash| matches!(hash, StoredHash::HmacSha256(_)))
 }

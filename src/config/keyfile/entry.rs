@@ -77,13 +77,7 @@ pub(super) fn entry(mut table: Table<'_>) -> Entry {
         let message = "the key expires before it begins, so it is never good";
         problems.warn(span.clone(), Wrong::new("never-valid", message));
     }
-    Entry {
-        spec: (problem.is_none()).then_some(spec),
-        id,
-        hashes,
-        problem,
-        span,
-    }
+    Entry { spec: (problem.is_none()).then_some(spec), id, hashes, problem, span }
 }
 
 fn later(table: &mut Table<'_>) {
@@ -96,11 +90,7 @@ fn later(table: &mut Table<'_>) {
     table.later("mode", &[Neutral::Text("enforce")]);
 }
 
-fn required<T>(
-    table: &mut Table<'_>,
-    key: &'static str,
-    read: fn(&str) -> Result<T, Wrong>,
-) -> Option<Located<T>> {
+fn required<T>(table: &mut Table<'_>, key: &'static str, read: fn(&str) -> Result<T, Wrong>) -> Option<Located<T>> {
     match table.get(key) {
         Some(item) => Some(located(item.parsed(read)?, item.span)),
         None => {
@@ -114,13 +104,10 @@ fn required<T>(
 fn id(text: &str) -> Result<String, Wrong> {
     let start = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let member = |c: u8| start(c) || b"._-".contains(&c);
-    let good =
-        text.len() <= 63 && text.bytes().next().is_some_and(start) && text.bytes().all(member);
+    let good = text.len() <= 63 && text.bytes().next().is_some_and(start) && text.bytes().all(member);
     match good {
         true => Ok(text.to_owned()),
-        false => Err(Wrong::value(
-            "an id is 1 to 63 of the characters `a-z0-9._-` and begins with a letter or digit",
-        )),
+        false => Err(Wrong::value("an id is 1 to 63 of the characters `a-z0-9._-` and begins with a letter or digit")),
     }
 }
 
@@ -129,9 +116,7 @@ fn hash(text: &str) -> Result<StoredHash, Wrong> {
     StoredHash::parse(text).ok_or_else(|| {
         let wrong = Wrong::new("invalid-hash", "a hash is `sha256:` and 64 hex characters");
         let is_hex = text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit());
-        let has_scheme = ["sha256:", "hmac-sha256:"]
-            .iter()
-            .any(|scheme| text.starts_with(scheme));
+        let has_scheme = ["sha256:", "hmac-sha256:"].iter().any(|scheme| text.starts_with(scheme));
         match (is_hex, has_scheme) {
             (true, _) => wrong.hint("put `sha256:` before it"),
             (_, true) => wrong.hint("what follows `sha256:` is not 64 hex characters"),
@@ -143,9 +128,7 @@ fn hash(text: &str) -> Result<StoredHash, Wrong> {
 /// Text that is sent to the upstream as the value of a header.
 fn header_text(text: &str) -> Result<String, Wrong> {
     match text.contains(char::is_control) || text.len() > 256 {
-        true => Err(Wrong::value(
-            "expected at most 256 bytes without control characters",
-        )),
+        true => Err(Wrong::value("expected at most 256 bytes without control characters")),
         false => Ok(text.to_owned()),
     }
 }
@@ -198,10 +181,7 @@ fn previous(table: &mut Table<'_>, hashes: &mut Vec<Located<StoredHash>>) -> Vec
         table.finish();
         hashes.extend(hash.clone());
         if let (Some(hash), Some(until)) = (hash, until) {
-            previous.push(PreviousSecret {
-                hash: hash.value,
-                until,
-            });
+            previous.push(PreviousSecret { hash: hash.value, until });
         }
     }
     previous
@@ -220,11 +200,10 @@ fn timestamp(item: &Item<'_>) -> Option<Timestamp> {
         },
         (Some(_), _) => Wrong::new("invalid-time", "a time needs a date and a zone")
             .hint("as in `2027-01-31T00:00:00Z`, or `+01:00` for `Z`"),
-        (None, true) => Wrong::new("invalid-time", "a time is written without quotes")
-            .hint("as in `2027-01-31T00:00:00Z`"),
-        (None, false) => {
-            Wrong::new("wrong-type", "expected a time").hint("as in `2027-01-31T00:00:00Z`")
+        (None, true) => {
+            Wrong::new("invalid-time", "a time is written without quotes").hint("as in `2027-01-31T00:00:00Z`")
         }
+        (None, false) => Wrong::new("wrong-type", "expected a time").hint("as in `2027-01-31T00:00:00Z`"),
     };
     item.wrong(wrong);
     None

@@ -26,10 +26,7 @@ pub fn parse(source: &Arc<SourceFile>) -> Result<(KeyFile, Report), Report> {
     }
 
     let single = Problems::new(source, Severity::Warning);
-    let mut entries: Vec<Entry> = tables
-        .into_iter()
-        .map(|table| entry::entry(table.under(&single)))
-        .collect();
+    let mut entries: Vec<Entry> = tables.into_iter().map(|table| entry::entry(table.under(&single))).collect();
     quarantine_twins(&mut entries, &single);
 
     let mut keys = KeyFile::default();
@@ -101,12 +98,7 @@ fn twins(entries: &[Entry]) -> (Twins<usize>, Twins<(usize, usize)>) {
 }
 
 /// Puts `here` in its place, or makes it and who has that place twins.
-fn meet<K: Eq + Hash, T: Copy + Ord>(
-    seen: &mut HashMap<K, T>,
-    key: K,
-    here: T,
-    twins: &mut Twins<T>,
-) {
+fn meet<K: Eq + Hash, T: Copy + Ord>(seen: &mut HashMap<K, T>, key: K, here: T, twins: &mut Twins<T>) {
     match seen.entry(key) {
         Vacant(place) => {
             place.insert(here);

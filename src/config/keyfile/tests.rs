@@ -45,10 +45,7 @@ fn quarantined(more: &[&str], code: &str) {
             panic!("{more}");
         };
         assert_eq!(bad.id.as_deref(), Some("a"));
-        assert!(
-            bad.hashes
-                .contains(&StoredHash::parse(&hash(1)).expect("a hash"))
-        );
+        assert!(bad.hashes.contains(&StoredHash::parse(&hash(1)).expect("a hash")));
         assert!(bad.problem.starts_with("keys.toml:"), "{}", bad.problem);
     }
 }
@@ -71,18 +68,9 @@ fn all_fields() {
     assert_eq!(key.id, "billing");
     assert!(key.hash == StoredHash::parse(&hash(1)).expect("a hash"));
     assert_eq!(key.owner, "payments team");
-    assert_eq!(
-        key.created.map(|at| at.to_string()).as_deref(),
-        Some("2026-11-21T10:00:00Z")
-    );
-    assert_eq!(
-        key.expires.map(|at| at.to_string()).as_deref(),
-        Some("2027-02-18T23:00:00Z")
-    );
-    assert_eq!(
-        key.not_before.map(|at| at.to_string()).as_deref(),
-        Some("2026-12-01T00:00:00.5Z")
-    );
+    assert_eq!(key.created.map(|at| at.to_string()).as_deref(), Some("2026-11-21T10:00:00Z"));
+    assert_eq!(key.expires.map(|at| at.to_string()).as_deref(), Some("2027-02-18T23:00:00Z"));
+    assert_eq!(key.not_before.map(|at| at.to_string()).as_deref(), Some("2026-12-01T00:00:00.5Z"));
     assert_eq!(key.state, KeyState::Honey);
     assert_eq!(key.plan.as_deref(), Some("gold"));
     assert_eq!(key.limits.as_ref().map(Vec::len), Some(1));
@@ -138,15 +126,7 @@ fn what_is_no_list_of_keys_is_refused_as_a_whole() {
 #[test]
 fn an_entry_that_is_wrong_on_its_own_is_quarantined() {
     quarantined(&["onwer = \"x\""], "unknown-key");
-    quarantined(
-        &[
-            "owner = 1",
-            "roles = \"a\"",
-            "meta = { a = 1 }",
-            "expires = 5",
-        ],
-        "wrong-type",
-    );
+    quarantined(&["owner = 1", "roles = \"a\"", "meta = { a = 1 }", "expires = 5"], "wrong-type");
     quarantined(
         &[
             "owner = \"a\\nb\"",
@@ -167,18 +147,9 @@ fn an_entry_that_is_wrong_on_its_own_is_quarantined() {
         ],
         "invalid-time",
     );
-    quarantined(
-        &["previous = [{ until = 2027-01-01T00:00:00Z }]"],
-        "missing-key",
-    );
-    quarantined(
-        &[&format!("previous = [{{ hash = \"{}\" }}]", hash(9))],
-        "missing-key",
-    );
-    quarantined(
-        &["previous = [{ hash = \"x\", until = 2027-01-01T00:00:00Z }]"],
-        "invalid-hash",
-    );
+    quarantined(&["previous = [{ until = 2027-01-01T00:00:00Z }]"], "missing-key");
+    quarantined(&[&format!("previous = [{{ hash = \"{}\" }}]", hash(9))], "missing-key");
+    quarantined(&["previous = [{ hash = \"x\", until = 2027-01-01T00:00:00Z }]"], "invalid-hash");
     quarantined(
         &[
             "quota = \"1/month\"",
@@ -206,14 +177,7 @@ fn ids_and_hashes() {
         assert_eq!(read(&entry(id, 1, "")).0.keys.len(), 1, "{id}");
     }
     let hex = "0".repeat(64);
-    for text in [
-        "",
-        "x",
-        &hex,
-        &format!("md5:{hex}"),
-        &format!("sha256:{hex}0"),
-        PLAIN,
-    ] {
+    for text in ["", "x", &hex, &format!("md5:{hex}"), &format!("sha256:{hex}0"), PLAIN] {
         let (keys, report) = read(&format!("[[key]]\nid = \"a\"\nhash = \"{text}\"\n"));
         assert_eq!(codes(&report), ["invalid-hash"]);
         assert!(keys.quarantined[0].hashes.is_empty());
@@ -223,45 +187,22 @@ fn ids_and_hashes() {
 
 #[test]
 fn twins_are_both_quarantined() {
-    let text = format!(
-        "{}{}{}{}",
-        entry("a", 1, ""),
-        entry("b", 1, ""),
-        entry("a", 2, ""),
-        entry("c", 3, "")
-    );
+    let text = format!("{}{}{}{}", entry("a", 1, ""), entry("b", 1, ""), entry("a", 2, ""), entry("c", 3, ""));
     let (keys, report) = read(&text);
     assert_eq!(keys.keys.len(), 1);
     assert_eq!(keys.quarantined.len(), 3);
     assert_eq!(report.count(Severity::Warning), 4);
 
-    let previous = |n| {
-        format!(
-            "previous = [{{ hash = \"{}\", until = 2027-01-01T00:00:00Z }}]",
-            hash(n)
-        )
-    };
-    let (keys, report) = read(&format!(
-        "{}{}",
-        entry("a", 1, &previous(2)),
-        entry("b", 2, "")
-    ));
+    let previous = |n| format!("previous = [{{ hash = \"{}\", until = 2027-01-01T00:00:00Z }}]", hash(n));
+    let (keys, report) = read(&format!("{}{}", entry("a", 1, &previous(2)), entry("b", 2, "")));
     assert_eq!(keys.quarantined.len(), 2);
     assert_eq!(codes(&report), ["duplicate-hash", "duplicate-hash"]);
 
     let (keys, _) = read(&entry("a", 1, &previous(1)));
     assert_eq!(keys.quarantined.len(), 1);
 
-    let (keys, _) = read(&format!(
-        "{}{}",
-        entry("a", 1, "state = 1"),
-        entry("b", 1, "")
-    ));
-    assert_eq!(
-        keys.quarantined.len(),
-        2,
-        "the twin of a bad entry is no better"
-    );
+    let (keys, _) = read(&format!("{}{}", entry("a", 1, "state = 1"), entry("b", 1, "")));
+    assert_eq!(keys.quarantined.len(), 2, "the twin of a bad entry is no better");
 
     let hmac = entry("b", 1, "").replace("sha256", "hmac-sha256");
     let (keys, _) = read(&format!("{}{hmac}", entry("a", 1, "")));
@@ -282,11 +223,7 @@ fn gateway(text: &str) -> Gateway {
 
 #[test]
 fn what_needs_the_other_file() {
-    let text = format!(
-        "{}{}",
-        entry("a", 1, "plan = \"glod\""),
-        entry("b", 2, "").replace("sha256", "hmac-sha256")
-    );
+    let text = format!("{}{}", entry("a", 1, "plan = \"glod\""), entry("b", 2, "").replace("sha256", "hmac-sha256"));
     let source = file(&text);
     let (keys, _) = parse(&source).expect("a good file");
     let report = cross_check(&gateway("[plan.gold]\n"), &keys, &source);
@@ -303,11 +240,7 @@ fn a_pasted_key_is_not_repeated() {
     );
     let (keys, report) = read(&text);
     let out = report.render(false);
-    let all = format!(
-        "{out}{report:?}{}{}",
-        report.to_json(),
-        keys.quarantined[0].problem
-    );
+    let all = format!("{out}{report:?}{}{}", report.to_json(), keys.quarantined[0].problem);
     for secret in [&PLAIN[..8], &PLAIN[20..28], "hunter2", "00000000"] {
         assert!(!all.contains(secret), "{all}");
     }
@@ -328,15 +261,8 @@ fn a_local_time() {
 
 #[test]
 fn a_hundred_thousand_entries_take_no_time() {
-    let text: String = (0..50_000)
-        .map(|n| {
-            entry(
-                &format!("key-{n}"),
-                n,
-                "owner = \"o\"\ncreated = 2026-11-21T10:00:00Z",
-            )
-        })
-        .collect();
+    let text: String =
+        (0..50_000).map(|n| entry(&format!("key-{n}"), n, "owner = \"o\"\ncreated = 2026-11-21T10:00:00Z")).collect();
     let twins = text.replace("key-", "twin-");
     let source = file(&format!("{text}{twins}"));
     let start = Instant::now();

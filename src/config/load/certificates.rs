@@ -36,15 +36,9 @@ pub fn load_certificates(
     }
 }
 
-fn certificate(
-    paths: &CertificatePaths,
-    named_in: &Arc<SourceFile>,
-) -> Result<CertifiedKey, Report> {
+fn certificate(paths: &CertificatePaths, named_in: &Arc<SourceFile>) -> Result<CertifiedKey, Report> {
     let problem = |file: &Located<std::path::PathBuf>, what: &str, why: &str| {
-        let message = format!(
-            "failed to read the {what} {}: {why}",
-            mask::path(&file.value)
-        );
+        let message = format!("failed to read the {what} {}: {why}", mask::path(&file.value));
         at(named_in, &file.span, "invalid-certificate", message, None)
     };
     let chain = chain(&paths.cert.value).map_err(|why| problem(&paths.cert, "certificate", &why));
@@ -57,13 +51,8 @@ fn certificate(
         }
         (Err(report), Ok(_)) | (Ok(_), Err(report)) => return Err(report),
     };
-    let key = any_supported_type(&key).map_err(|_| {
-        problem(
-            &paths.key,
-            "private key",
-            "not an RSA, ECDSA or Ed25519 key",
-        )
-    })?;
+    let key =
+        any_supported_type(&key).map_err(|_| problem(&paths.key, "private key", "not an RSA, ECDSA or Ed25519 key"))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         // A key that cannot tell its public half is taken at its word.
@@ -74,19 +63,9 @@ fn certificate(
                 mask::path(&paths.key.value),
                 mask::path(&paths.cert.value)
             );
-            Err(at(
-                named_in,
-                &paths.key.span,
-                "invalid-certificate",
-                message,
-                None,
-            ))
+            Err(at(named_in, &paths.key.span, "invalid-certificate", message, None))
         }
-        Err(_) => Err(problem(
-            &paths.cert,
-            "certificate",
-            "not an X.509 certificate",
-        )),
+        Err(_) => Err(problem(&paths.cert, "certificate", "not an X.509 certificate")),
     }
 }
 
@@ -103,6 +82,5 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let pem = read_bytes(path, PEM_BYTES_MAX).map_err(|why| why.to_string())?;
     let pem = zeroize::Zeroizing::new(pem);
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| "no unencrypted private key in PEM form in it".to_owned())
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| "no unencrypted private key in PEM form in it".to_owned())
 }

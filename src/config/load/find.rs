@@ -9,19 +9,11 @@ use crate::config::diagnostics::{Diagnostic, Report, Severity};
 use crate::config::gateway::{self, Gateway};
 use crate::config::source::SourceFile;
 
-const PLACES: [&str; 3] = [
-    "./keyward.toml",
-    "./config/keyward.toml",
-    "/etc/keyward/keyward.toml",
-];
+const PLACES: [&str; 3] = ["./keyward.toml", "./config/keyward.toml", "/etc/keyward/keyward.toml"];
 
 /// The config file: the one given, else `$KEYWARD_CONFIG`, else the first that exists in the usual places.
 pub fn find_config(explicit: Option<PathBuf>) -> Result<PathBuf, Report> {
-    find(
-        explicit,
-        env::var_os("KEYWARD_CONFIG").map(PathBuf::from),
-        |path| path.exists(),
-    )
+    find(explicit, env::var_os("KEYWARD_CONFIG").map(PathBuf::from), |path| path.exists())
 }
 
 fn find(
@@ -41,18 +33,14 @@ fn find(
             file: Arc::new(SourceFile::command_line()),
             span: None,
             message: format!("no config file: looked for {}", PLACES.join(", ")),
-            hint: Some(
-                "name one with `-c FILE` or $KEYWARD_CONFIG; `keyward init` writes one".to_owned(),
-            ),
+            hint: Some("name one with `-c FILE` or $KEYWARD_CONFIG; `keyward init` writes one".to_owned()),
         })
     })
 }
 
 /// The gateway of `run --upstream URL --keys FILE --listen ADDR`: as if a file in the working folder said so.
 pub fn sidecar(upstream: &str, keys: &Path, listen: &str) -> Result<Loaded<Gateway>, String> {
-    let keys = keys
-        .to_str()
-        .ok_or("the path of the key file is not UTF-8")?;
+    let keys = keys.to_str().ok_or("the path of the key file is not UTF-8")?;
     // A JSON string is a TOML string.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let text = format!(
@@ -63,17 +51,10 @@ pub fn sidecar(upstream: &str, keys: &Path, listen: &str) -> Result<Loaded<Gatew
     );
     let source = Arc::new(SourceFile::new("command line", text));
     let (value, warnings) = gateway::parse(&source).map_err(|report| {
-        let messages = report
-            .diagnostics()
-            .iter()
-            .map(|problem| problem.message.as_str());
+        let messages = report.diagnostics().iter().map(|problem| problem.message.as_str());
         messages.collect::<Vec<_>>().join("; ")
     })?;
-    Ok(Loaded {
-        value,
-        source,
-        warnings,
-    })
+    Ok(Loaded { value, source, warnings })
 }
 
 #[cfg(test)]
@@ -83,9 +64,8 @@ mod tests {
     #[test]
     fn the_first_place_that_has_a_file_wins() {
         let some = |path: &str| Some(PathBuf::from(path));
-        let at = |explicit, variable, existing: &'static str| {
-            find(explicit, variable, |path| path == Path::new(existing))
-        };
+        let at =
+            |explicit, variable, existing: &'static str| find(explicit, variable, |path| path == Path::new(existing));
         assert_eq!(at(some("a"), some("b"), "").ok(), some("a"));
         assert_eq!(at(None, some("b"), PLACES[0]).ok(), some("b"));
         assert_eq!(at(None, some(""), PLACES[1]).ok(), some(PLACES[1]));
@@ -96,24 +76,13 @@ mod tests {
 
     #[test]
     fn flags_make_a_gateway() {
-        let loaded = sidecar(
-            "http://127.0.0.1:3000",
-            Path::new("k/keys.toml"),
-            "0.0.0.0:9000",
-        )
-        .expect("good flags");
+        let loaded = sidecar("http://127.0.0.1:3000", Path::new("k/keys.toml"), "0.0.0.0:9000").expect("good flags");
         assert_eq!(loaded.value.keys.file.value, Path::new("k/keys.toml"));
         assert_eq!(loaded.value.listeners[0].address.port(), 9000);
         assert_eq!(loaded.value.upstreams["default"].server.port, 3000);
-        assert_eq!(
-            loaded.warnings.count(Severity::Warning),
-            1,
-            "no TLS on 0.0.0.0"
-        );
+        assert_eq!(loaded.warnings.count(Severity::Warning), 1, "no TLS on 0.0.0.0");
 
-        let wrong = sidecar("3000", Path::new("keys.toml"), "8080")
-            .err()
-            .unwrap_or_default();
+        let wrong = sidecar("3000", Path::new("keys.toml"), "8080").err().unwrap_or_default();
         assert_eq!(
             wrong,
             "`upstream.default.servers`: expected `http://HOST` or `http://HOST:PORT`; `listener.address`: expected an address and a port"

@@ -14,19 +14,8 @@ use crate::vocab::secret::Secret;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// The secret that `reference` names in `named_in`, without one trailing line end; an empty one is refused.
-pub fn resolve_secret(
-    reference: &Located<SecretRef>,
-    named_in: &Arc<SourceFile>,
-) -> Result<Secret, Report> {
-    let problem = |message| {
-        at(
-            named_in,
-            &reference.span,
-            "unreadable-secret",
-            message,
-            None,
-        )
-    };
+pub fn resolve_secret(reference: &Located<SecretRef>, named_in: &Arc<SourceFile>) -> Result<Secret, Report> {
+    let problem = |message| at(named_in, &reference.span, "unreadable-secret", message, None);
     let (mut bytes, what) = match &reference.value {
         SecretRef::Env(name) => {
             let what = format!("the environment variable {}", mask::quoted(name));
@@ -37,8 +26,8 @@ pub fn resolve_secret(
         }
         SecretRef::File(path) => {
             let what = format!("the secret file {}", mask::path(path));
-            let bytes = read_bytes(path, SECRET_BYTES_MAX)
-                .map_err(|why| problem(format!("failed to read {what}: {why}")))?;
+            let bytes =
+                read_bytes(path, SECRET_BYTES_MAX).map_err(|why| problem(format!("failed to read {what}: {why}")))?;
             (bytes, what)
         }
     };

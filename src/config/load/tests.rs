@@ -30,14 +30,8 @@ fn a_file_that_cannot_be_read_is_reported_where_it_is_named() {
     let load = || load_keys(&located(path.clone()), &config());
     let (code, location) = only_problem(load());
     assert_eq!(code, "missing-keys-file");
-    assert!(
-        location.starts_with("keyward.toml:1:1: failed to read the key file"),
-        "{location}"
-    );
-    assert!(
-        location.ends_with("no such file or directory"),
-        "{location}"
-    );
+    assert!(location.starts_with("keyward.toml:1:1: failed to read the key file"), "{location}");
+    assert!(location.ends_with("no such file or directory"), "{location}");
 
     fs::write(&path, b"# \xff").expect("a file in it");
     let (code, location) = only_problem(load());
@@ -50,10 +44,7 @@ fn a_file_that_cannot_be_read_is_reported_where_it_is_named() {
 
     let (code, location) = only_problem(load_gateway(&path));
     assert_eq!(code, "unreadable-file");
-    assert!(
-        location.contains("failed to read the file: is a directory"),
-        "{location}"
-    );
+    assert!(location.contains("failed to read the file: is a directory"), "{location}");
 }
 
 #[test]
@@ -63,10 +54,7 @@ fn a_file_that_is_too_large_is_not_read_to_its_end() {
     fs::write(&path, vec![b'x'; 101]).expect("a file in it");
     assert!(matches!(read_bytes(&path, 100), Err(Unread::Large(100))));
     assert!(read_bytes(&path, 101).is_ok());
-    assert_eq!(
-        Unread::Large(FILE_BYTES_MAX).to_string(),
-        "larger than 256 MiB"
-    );
+    assert_eq!(Unread::Large(FILE_BYTES_MAX).to_string(), "larger than 256 MiB");
 }
 
 #[test]
@@ -77,34 +65,16 @@ fn secrets() {
         fs::write(&path, text).expect("a file in it");
         resolve_secret(&located(SecretRef::File(path.clone())), &config())
     };
-    for (text, secret) in [
-        ("a", "a"),
-        ("a\n", "a"),
-        ("a\r\n", "a"),
-        ("a\n\n", "a\n"),
-        (" a ", " a "),
-    ] {
-        assert_eq!(
-            read(text).expect("a secret").expose(),
-            secret.as_bytes(),
-            "{text:?}"
-        );
+    for (text, secret) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a ")] {
+        assert_eq!(read(text).expect("a secret").expose(), secret.as_bytes(), "{text:?}");
     }
     for text in ["", "\n", "\r\n"] {
         assert_eq!(only_problem(read(text)).0, "unreadable-secret");
     }
     let env = |name: &str| resolve_secret(&located(SecretRef::Env(name.to_owned())), &config());
-    assert!(
-        !env("PATH")
-            .expect("every process has one")
-            .expose()
-            .is_empty()
-    );
+    assert!(!env("PATH").expect("every process has one").expose().is_empty());
     let (_, location) = only_problem(env("KEYWARD_NO_SUCH_VARIABLE"));
-    assert_eq!(
-        location,
-        "keyward.toml:1:1: the environment variable `KEYWARD_NO_SUCH_VARIABLE` is not set"
-    );
+    assert_eq!(location, "keyward.toml:1:1: the environment variable `KEYWARD_NO_SUCH_VARIABLE` is not set");
 }
 
 #[test]

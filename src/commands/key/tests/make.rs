@@ -99,21 +99,12 @@ fn new_follows_the_configuration() {
     assert_eq!(desk.identify(&key).out, "a active\n");
     desk.good(&["new", "b", "--expires", "never"]);
     assert_eq!(desk.field(1, "expires"), "");
-    assert!(
-        desk.refused(&["new", "c", "--plan", "gald"], 1)
-            .contains("did you mean \"gold\"?")
-    );
+    assert!(desk.refused(&["new", "c", "--plan", "gald"], 1).contains("did you mean \"gold\"?"));
 
     let vector = desk.run_with(&["hash"], "what do ya want for nothing?");
-    assert_eq!(
-        vector.out,
-        "hmac-sha256:5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843\n"
-    );
+    assert_eq!(vector.out, "hmac-sha256:5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843\n");
     std::fs::remove_file(desk.folder.path().join("pepper")).expect("it is there");
-    assert!(
-        desk.refused(&["new", "d"], 1)
-            .contains("pepper: no such file")
-    );
+    assert!(desk.refused(&["new", "d"], 1).contains("pepper: no such file"));
     // What makes no hash needs no pepper.
     desk.good(&["revoke", "a"]);
     desk.good(&["list"]);
@@ -123,14 +114,10 @@ fn new_follows_the_configuration() {
 fn entries_are_added_after_the_comments_and_changed_under_them() {
     let desk = Desk::with_keys("# Our keys.\n# Ask Ann.");
     desk.good(&["new", "a"]);
-    assert!(
-        desk.keys()
-            .starts_with("# Our keys.\n# Ask Ann.\n\n[[key]]\nid = \"a\"\n"),
-        "{}",
-        desk.keys()
-    );
+    assert!(desk.keys().starts_with("# Our keys.\n# Ask Ann.\n\n[[key]]\nid = \"a\"\n"), "{}", desk.keys());
 
-    let before = "# top\n[[key]]\n  id = \"a\" # ann\n  hash = \"sha256:00\"\n  state = \"active\" # yes\n\n# later: c\n";
+    let before =
+        "# top\n[[key]]\n  id = \"a\" # ann\n  hash = \"sha256:00\"\n  state = \"active\" # yes\n\n# later: c\n";
     let desk = Desk::with_keys(before);
     desk.good(&["revoke", "a", "--reason", "left"]);
     assert_eq!(
@@ -139,12 +126,7 @@ fn entries_are_added_after_the_comments_and_changed_under_them() {
          state_changed = 2026-11-21T10:00:00Z\n\n# later: c\n"
     );
     desk.good(&["new", "b"]);
-    assert!(
-        desk.keys()
-            .contains("10:00:00Z\n\n# later: c\n\n[[key]]\nid = \"b\"\n"),
-        "{}",
-        desk.keys()
-    );
+    assert!(desk.keys().contains("10:00:00Z\n\n# later: c\n\n[[key]]\nid = \"b\"\n"), "{}", desk.keys());
 
     let desk = Desk::with_keys("key = [{ id = \"a\" }]\n# end\n");
     desk.good(&["new", "b"]);
@@ -186,15 +168,8 @@ fn previous_secrets_may_be_written_as_tables() {
     desk.write("keys.toml", &(desk.keys() + old));
     desk.good(&["rotate", "a"]);
     assert!(!desk.keys().contains("2020"));
-    assert!(
-        desk.keys().contains("[[key.previous]]\nhash = \"sha256:"),
-        "{}",
-        desk.keys()
-    );
-    assert!(
-        desk.keys()
-            .contains(&Digest::sha256(first.as_bytes()).to_hex())
-    );
+    assert!(desk.keys().contains("[[key.previous]]\nhash = \"sha256:"), "{}", desk.keys());
+    assert!(desk.keys().contains(&Digest::sha256(first.as_bytes()).to_hex()));
 }
 
 #[test]

@@ -62,8 +62,7 @@ impl Desk {
         let Some(item) = document["key"][n].get(name) else {
             return String::new();
         };
-        item.as_str()
-            .map_or_else(|| item.to_string().trim().to_owned(), str::to_owned)
+        item.as_str().map_or_else(|| item.to_string().trim().to_owned(), str::to_owned)
     }
 
     fn run(&self, args: &[&str]) -> Answer {
@@ -74,21 +73,10 @@ impl Desk {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = self.run_on(args, stdin, &mut out, &mut err, false);
         let text = |bytes| String::from_utf8(bytes).expect("text");
-        Answer {
-            code,
-            out: text(out),
-            err: text(err),
-        }
+        Answer { code, out: text(out), err: text(err) }
     }
 
-    fn run_on(
-        &self,
-        args: &[&str],
-        stdin: &str,
-        out: &mut dyn Write,
-        err: &mut dyn Write,
-        colour: bool,
-    ) -> u8 {
+    fn run_on(&self, args: &[&str], stdin: &str, out: &mut dyn Write, err: &mut dyn Write, colour: bool) -> u8 {
         let config = self.folder.path().join("keyward.toml");
         let keys = self.folder.path().join("keys.toml");
         let mut line = vec!["keyward", "key"];
@@ -102,22 +90,11 @@ impl Desk {
         };
         let files = Files {
             config: cli.files.config.or(config.exists().then_some(config)),
-            keys: cli
-                .files
-                .keys
-                .or((!self.folder.path().join("keyward.toml").exists()).then_some(keys)),
+            keys: cli.files.keys.or((!self.folder.path().join("keyward.toml").exists()).then_some(keys)),
         };
-        let Command::Key(command) = cli.command else {
-            panic!("not a key command")
-        };
-        let mut console = Console {
-            input: &mut stdin.as_bytes(),
-            out,
-            err,
-            colour,
-            colour_err: false,
-            attended: false,
-        };
+        let Command::Key(command) = cli.command else { panic!("not a key command") };
+        let mut console =
+            Console { input: &mut stdin.as_bytes(), out, err, colour, colour_err: false, attended: false };
         run_in(&command, &files, &mut console, &self.clock, &[])
     }
 
@@ -135,10 +112,7 @@ impl Desk {
         let answer = self.run(args);
         assert_eq!(answer.code, code, "{args:?}: {}", answer.err);
         assert_eq!(answer.out, "", "{args:?}");
-        assert!(
-            std::fs::read(&path).ok() == before,
-            "{args:?} changed the file"
-        );
+        assert!(std::fs::read(&path).ok() == before, "{args:?} changed the file");
         answer.err
     }
 

@@ -60,10 +60,7 @@ fn show_tells_what_there_is_and_obeys_no_control_character() {
          meta               k=v"
     );
     let bad = desk.run(&["show", "d"]);
-    assert_eq!(
-        bad.out,
-        "id                 d\nstate              quarantined\n"
-    );
+    assert_eq!(bad.out, "id                 d\nstate              quarantined\n");
     assert!(bad.err.contains("keys.toml:"), "{}", bad.err);
 }
 
@@ -108,10 +105,7 @@ fn hash_reads_stdin_alone_and_strips_one_line_end() {
     for hopeless in ["my old key\n\n", "kw_short", "clé", &"x".repeat(513)] {
         assert_eq!(desk.run_with(&["hash"], hopeless).code, 1, "{hopeless}");
     }
-    assert_eq!(
-        desk.run_with(&["hash"], &("x".repeat(512) + "\r\n")).code,
-        0
-    );
+    assert_eq!(desk.run_with(&["hash"], &("x".repeat(512) + "\r\n")).code, 0);
     for command in ["hash", "identify"] {
         let answer = desk.run(&[command, "kw_sEcReT"]);
         assert_eq!((answer.code, answer.out.as_str()), (2, ""));
@@ -124,10 +118,7 @@ fn identify_knows_ours_and_nobody_elses() {
     let desk = Desk::new();
     let key = desk.good(&["new", "a"]);
     assert_eq!(desk.identify(&key).out, "a active\n");
-    assert_eq!(
-        desk.run_with(&["identify", "--json"], &key).out,
-        "{\"id\":\"a\",\"state\":\"active\"}\n"
-    );
+    assert_eq!(desk.run_with(&["identify", "--json"], &key).out, "{\"id\":\"a\",\"state\":\"active\"}\n");
     let stranger = desk.identify("somebody else's");
     assert_eq!((stranger.code, stranger.out.as_str()), (1, ""));
     let mut mistyped = key.clone();
@@ -150,14 +141,8 @@ fn a_reader_that_leaves_is_no_error_but_a_key_nobody_saw_is() {
     }
     let desk = Desk::new();
     let mut err = Vec::new();
-    assert_eq!(
-        desk.run_on(&["new", "a"], "", &mut Gone, &mut err, false),
-        1
-    );
+    assert_eq!(desk.run_on(&["new", "a"], "", &mut Gone, &mut err, false), 1);
     assert!(String::from_utf8_lossy(&err).contains("rotate"));
-    assert_eq!(
-        desk.run_on(&["list"], "", &mut Gone, &mut io::sink(), false),
-        0
-    );
+    assert_eq!(desk.run_on(&["list"], "", &mut Gone, &mut io::sink(), false), 0);
     assert_eq!(desk.run_on(&["list"], "", &mut Gone, &mut Gone, false), 0);
 }

@@ -6,11 +6,7 @@ use super::*;
 #[track_caller]
 fn refused(before: &str, values: &[&str], code: &str) {
     for value in values {
-        assert_eq!(
-            bad(&format!("{before}{value}\n")),
-            [code],
-            "{before}{value}"
-        );
+        assert_eq!(bad(&format!("{before}{value}\n")), [code], "{before}{value}");
     }
 }
 
@@ -27,32 +23,12 @@ fn server_and_http() {
     assert_eq!(gateway.http.headers_max, 16);
     assert_eq!(gateway.http.connections_per_ip_max, Some(7));
 
-    refused(
-        "[server]\nworkers = ",
-        &["-1", "1025", "99999999999999999999"],
-        "invalid-value",
-    );
-    refused(
-        "[server]\nworkers = ",
-        &["\"4\"", "1.0", "true", "[]"],
-        "wrong-type",
-    );
-    refused(
-        "[server]\nshutdown_grace = ",
-        &["\"30\"", "\"\"", "\"forever\""],
-        "invalid-value",
-    );
-    refused(
-        "[http]\nidle_timeout = ",
-        &["\"0\"", "\"0s\"", "\"-1s\""],
-        "invalid-value",
-    );
+    refused("[server]\nworkers = ", &["-1", "1025", "99999999999999999999"], "invalid-value");
+    refused("[server]\nworkers = ", &["\"4\"", "1.0", "true", "[]"], "wrong-type");
+    refused("[server]\nshutdown_grace = ", &["\"30\"", "\"\"", "\"forever\""], "invalid-value");
+    refused("[http]\nidle_timeout = ", &["\"0\"", "\"0s\"", "\"-1s\""], "invalid-value");
     refused("[http]\nidle_timeout = ", &["75", "75.5"], "wrong-type");
-    refused(
-        "[http]\nheader_bytes_max = ",
-        &["\"4KiB\"", "\"2MiB\"", "\"32KB\"", "\"none\""],
-        "invalid-value",
-    );
+    refused("[http]\nheader_bytes_max = ", &["\"4KiB\"", "\"2MiB\"", "\"32KB\"", "\"none\""], "invalid-value");
     refused("[http]\nheaders_max = ", &["0", "10001"], "invalid-value");
     refused("", &["server = 1", "http = []"], "wrong-type");
     refused("", &["serve = 1", "[htp]"], "unknown-key");
@@ -74,34 +50,12 @@ fn listeners() {
     assert_eq!(open.insecure, Insecure::Allow);
 
     let before = "[[listener]]\naddress = ";
-    let addresses = [
-        "\"localhost:80\"",
-        "\":80\"",
-        "\"127.0.0.1\"",
-        "\"::1:80\"",
-        "\"\"",
-    ];
+    let addresses = ["\"localhost:80\"", "\":80\"", "\"127.0.0.1\"", "\"::1:80\"", "\"\""];
     refused(before, &addresses, "invalid-value");
-    refused(
-        "[[listener]]\ntls = ",
-        &["[{ cert = \"a\" }]", "[{ key = \"a\" }]"],
-        "missing-key",
-    );
-    refused(
-        "[[listener]]\ntls = ",
-        &["[{ cert = \"a\", key = \"\" }]"],
-        "invalid-value",
-    );
-    refused(
-        "[[listener]]\ntls = ",
-        &["{ cert = \"a\", key = \"b\" }", "[\"a\"]"],
-        "wrong-type",
-    );
-    refused(
-        "[[listener]]\ninsecure = ",
-        &["\"yes\"", "\"\""],
-        "invalid-value",
-    );
+    refused("[[listener]]\ntls = ", &["[{ cert = \"a\" }]", "[{ key = \"a\" }]"], "missing-key");
+    refused("[[listener]]\ntls = ", &["[{ cert = \"a\", key = \"\" }]"], "invalid-value");
+    refused("[[listener]]\ntls = ", &["{ cert = \"a\", key = \"b\" }", "[\"a\"]"], "wrong-type");
+    refused("[[listener]]\ninsecure = ", &["\"yes\"", "\"\""], "invalid-value");
     refused("listener = ", &["[]"], "invalid-value");
     refused("[listener]\n", &["address = \"[::1]:80\""], "wrong-type");
     let twice = "[[listener]]\naddress = \"[::1]:80\"\n".repeat(2);
@@ -121,70 +75,30 @@ fn keys() {
     )
     .keys;
     assert_eq!(keys.file.value, Path::new("conf/k.toml"));
-    assert_eq!(
-        keys.pepper.map(|it| it.value),
-        Some(SecretRef::File("conf/p".into()))
-    );
+    assert_eq!(keys.pepper.map(|it| it.value), Some(SecretRef::File("conf/p".into())));
     assert_eq!(keys.expires_default, Some(Duration::from_secs(90 * 86_400)));
     assert_eq!((keys.status_missing, keys.status_invalid), (403, 401));
     assert_eq!(keys.sources.len(), 5);
     assert_eq!(keys.identity.id, Some(HeaderName::from_static("x-who")));
     assert_eq!(keys.identity.owner, None);
-    assert_eq!(
-        keys.identity.plan,
-        Some(HeaderName::from_static("x-consumer-plan"))
-    );
+    assert_eq!(keys.identity.plan, Some(HeaderName::from_static("x-consumer-plan")));
 }
 
 #[test]
 fn keys_refused() {
     refused("[keys]\nfile = ", &["\"\""], "invalid-value");
-    let pasted = [
-        "\"a\\u0000\"",
-        "\"-----BEGIN PRIVATE KEY-----\"",
-        "\"\"\"a\nb\"\"\"",
-    ];
+    let pasted = ["\"a\\u0000\"", "\"-----BEGIN PRIVATE KEY-----\"", "\"\"\"a\nb\"\"\""];
     refused("[keys]\nfile = ", &pasted, "inline-secret");
-    refused(
-        "[keys]\nprefix = ",
-        &["\"\"", "\"k_w\"", "\"ключ\"", "\"abcdefghijklmnopq\""],
-        "invalid-value",
-    );
-    refused(
-        "[keys]\npepper = ",
-        &["\"env:\"", "\"env:1A\"", "\"env:A B\"", "\"file:\""],
-        "invalid-value",
-    );
-    refused(
-        "[keys]\npepper = ",
-        &["\"\"", "\"hunter2\"", "\"x:y\""],
-        "inline-secret",
-    );
-    refused(
-        "[keys]\nrealm = ",
-        &["'a\"b'", "'a\\b'", "\"a\\nb\"", "\"ä\""],
-        "invalid-value",
-    );
-    refused(
-        "[keys]\nstatus_invalid = ",
-        &["404", "0", "-401"],
-        "invalid-value",
-    );
+    refused("[keys]\nprefix = ", &["\"\"", "\"k_w\"", "\"ключ\"", "\"abcdefghijklmnopq\""], "invalid-value");
+    refused("[keys]\npepper = ", &["\"env:\"", "\"env:1A\"", "\"env:A B\"", "\"file:\""], "invalid-value");
+    refused("[keys]\npepper = ", &["\"\"", "\"hunter2\"", "\"x:y\""], "inline-secret");
+    refused("[keys]\nrealm = ", &["'a\"b'", "'a\\b'", "\"a\\nb\"", "\"ä\""], "invalid-value");
+    refused("[keys]\nstatus_invalid = ", &["404", "0", "-401"], "invalid-value");
     refused("[keys]\nforward = ", &["\"no\"", "0"], "wrong-type");
-    refused(
-        "[keys]\nexpires_default = ",
-        &["\"0\"", "\"soon\""],
-        "invalid-value",
-    );
+    refused("[keys]\nexpires_default = ", &["\"0\"", "\"soon\""], "invalid-value");
     refused(
         "[keys.identity]\nid = ",
-        &[
-            "\"a b\"",
-            "\"Host\"",
-            "\"x-consumer-plan\"",
-            "\"X-API-Key\"",
-            "\"Authorization\"",
-        ],
+        &["\"a b\"", "\"Host\"", "\"x-consumer-plan\"", "\"X-API-Key\"", "\"Authorization\""],
         "invalid-value",
     );
 }
@@ -207,11 +121,8 @@ fn sources() {
         "[\"bearer:x\"]",
     ];
     refused(before, &wrong, "invalid-value");
-    let twice = [
-        "[\"bearer\", \"bearer\"]",
-        "[\"header:x-key\", \"header:X-Key\"]",
-        "[\"bearer\", \"header:authorization\"]",
-    ];
+    let twice =
+        ["[\"bearer\", \"bearer\"]", "[\"header:x-key\", \"header:X-Key\"]", "[\"bearer\", \"header:authorization\"]"];
     refused(before, &twice, "duplicate-source");
 }
 
@@ -221,42 +132,19 @@ fn limits_and_plans() {
         "[limits]\nheaders = [\"x-ratelimit\"]\ntotal = \"600/5m\"\n[plan.gold]\nlimits = [\"100/s burst 200\", \"100000/d\"]\n[plan.free]\n",
     );
     assert!(!gateway.limits.ratelimit_headers && gateway.limits.x_ratelimit_headers);
-    assert_eq!(
-        gateway.limits.total.map(|rate| rate.window),
-        Some(Duration::from_secs(300))
-    );
+    assert_eq!(gateway.limits.total.map(|rate| rate.window), Some(Duration::from_secs(300)));
     assert_eq!(gateway.limits.per_ip, None);
     assert_eq!(gateway.plans["gold"].limits.len(), 2);
     assert!(gateway.plans["free"].limits.is_empty());
 
-    refused(
-        "[limits]\nper_ip = ",
-        &["\"\"", "\"off\"", "\"10\"", "\"10/ms\"", "\"0/s\""],
-        "invalid-value",
-    );
-    refused(
-        "[limits]\nheaders = ",
-        &["[\"draft\"]", "[\"ratelimit\", \"ratelimit\"]"],
-        "invalid-value",
-    );
-    refused(
-        "[limits]\nheaders = ",
-        &["\"ratelimit\"", "[1]"],
-        "wrong-type",
-    );
-    refused(
-        "[plan.gold]\nlimits = ",
-        &["[\"1/s\", \"1/s\"]", "[\"x\"]"],
-        "invalid-value",
-    );
+    refused("[limits]\nper_ip = ", &["\"\"", "\"off\"", "\"10\"", "\"10/ms\"", "\"0/s\""], "invalid-value");
+    refused("[limits]\nheaders = ", &["[\"draft\"]", "[\"ratelimit\", \"ratelimit\"]"], "invalid-value");
+    refused("[limits]\nheaders = ", &["\"ratelimit\"", "[1]"], "wrong-type");
+    refused("[plan.gold]\nlimits = ", &["[\"1/s\", \"1/s\"]", "[\"x\"]"], "invalid-value");
     refused("[plan]\n", &["gold = 1"], "wrong-type");
     refused("[plan.\"a b\"]", &[""], "invalid-value");
     let many: String = (1..=17).map(|n| format!("\"{n}/s\", ")).collect();
-    refused(
-        "[plan.gold]\nlimits = ",
-        &[&format!("[{many}]")],
-        "invalid-value",
-    );
+    refused("[plan.gold]\nlimits = ", &[&format!("[{many}]")], "invalid-value");
 }
 
 #[test]
@@ -274,10 +162,7 @@ fn routes() {
     assert_eq!(first.methods.len(), 2);
     assert_eq!(first.auth, Auth::Open);
     assert_eq!(second.host, HostPattern::Suffix(".example.com".into()));
-    assert_eq!(
-        (second.name.as_str(), &second.path),
-        ("any", &PathPattern::Any)
-    );
+    assert_eq!((second.name.as_str(), &second.path), ("any", &PathPattern::Any));
     assert_eq!(third.host, HostPattern::Exact("[::1]".into()));
     assert_eq!(third.path, PathPattern::Exact("/".into()));
     assert_eq!(third.timeout, Duration::from_secs(5));
@@ -328,11 +213,7 @@ fn routes_refused() {
     refused("[[route]]\nauth = ", &["\"none\""], "invalid-value");
     refused("[[route]]\npreflight = ", &["true"], "wrong-type");
     refused("[[route]]\ntimeout = ", &["\"0\""], "invalid-value");
-    refused(
-        "[[route]]\nupstream = ",
-        &["\"defualt\""],
-        "unknown-upstream",
-    );
+    refused("[[route]]\nupstream = ", &["\"defualt\""], "unknown-upstream");
     refused("route = ", &["[]"], "invalid-value");
 }
 
@@ -340,30 +221,13 @@ fn routes_refused() {
 fn routes_beside_each_other() {
     let two = |a: &str, b: &str| format!("[[route]]\n{a}\n[[route]]\n{b}\n");
     good(&two("methods = [\"GET\"]\nname = \"a\"", "name = \"b\""));
-    good(&two(
-        "methods = [\"GET\"]\nname = \"a\"",
-        "methods = [\"PUT\"]\nname = \"b\"",
-    ));
+    good(&two("methods = [\"GET\"]\nname = \"a\"", "methods = [\"PUT\"]\nname = \"b\""));
     good(&two("host = \"a.b\"", "host = \"*.b\""));
-    refused(
-        &two("name = \"a\"", "name = \"a\"\nhost = \"x\""),
-        &[""],
-        "duplicate-route",
-    );
-    refused(
-        &two("name = \"a\"", "name = \"b\"\npath = \"/*\""),
-        &[""],
-        "ambiguous-route",
-    );
-    let hosts = two(
-        "name = \"a\"\nhost = \"A.b\"",
-        "name = \"b\"\nhost = \"a.B\"",
-    );
+    refused(&two("name = \"a\"", "name = \"a\"\nhost = \"x\""), &[""], "duplicate-route");
+    refused(&two("name = \"a\"", "name = \"b\"\npath = \"/*\""), &[""], "ambiguous-route");
+    let hosts = two("name = \"a\"\nhost = \"A.b\"", "name = \"b\"\nhost = \"a.B\"");
     refused(&hosts, &[""], "ambiguous-route");
-    let methods = two(
-        "methods = [\"GET\", \"PUT\"]\nname = \"a\"",
-        "methods = [\"PUT\"]\nname = \"b\"",
-    );
+    let methods = two("methods = [\"GET\", \"PUT\"]\nname = \"a\"", "methods = [\"PUT\"]\nname = \"b\"");
     refused(&methods, &[""], "ambiguous-route");
 }
 
@@ -377,10 +241,7 @@ fn upstreams() {
         ("http://[::1]", "::1", 80),
     ];
     for (url, host, port) in table {
-        for server in [
-            format!("\"{url}\""),
-            format!("{{ url = \"{url}\", weight = 1 }}"),
-        ] {
+        for server in [format!("\"{url}\""), format!("{{ url = \"{url}\", weight = 1 }}")] {
             let gateway = good(&format!("[upstream.b]\nservers = [{server}]\n"));
             let Endpoint { host: h, port: p } = &gateway.upstreams["b"].server;
             assert_eq!((h.as_str(), *p), (host, port), "{url}");
@@ -406,17 +267,9 @@ fn upstreams() {
         "[{ url = \"http://a\", weight = 0 }]",
     ];
     refused("[upstream.b]\nservers = ", &wrong, "invalid-value");
-    refused(
-        "[upstream.b]\nservers = ",
-        &["[{ weight = 1 }]"],
-        "missing-key",
-    );
+    refused("[upstream.b]\nservers = ", &["[{ weight = 1 }]"], "missing-key");
     refused("[upstream.b]", &[""], "missing-key");
-    refused(
-        "[upstream.b]\nservers = ",
-        &["\"http://a\"", "[1]"],
-        "wrong-type",
-    );
+    refused("[upstream.b]\nservers = ", &["\"http://a\"", "[1]"], "wrong-type");
     let text = "[upstream.b]\nservers = [\"http://u:hunter2@a\"]\n";
     let report = with(text).expect_err("a password");
     assert!(!format!("{report:?}{}", report.to_json()).contains("hunter2"));
@@ -431,15 +284,7 @@ fn log() {
     assert_eq!(log.level, Level::Trace);
     assert_eq!(log.output, Output::File("conf/k.log".into()));
     assert_eq!(log.on_full, OnFull::Drop);
-    refused(
-        "[log]\nlevel = ",
-        &["\"INFO\"", "\"warning\""],
-        "invalid-value",
-    );
-    refused(
-        "[log]\noutput = ",
-        &["\"\"", "\"file:\"", "\"/var/log\""],
-        "invalid-value",
-    );
+    refused("[log]\nlevel = ", &["\"INFO\"", "\"warning\""], "invalid-value");
+    refused("[log]\noutput = ", &["\"\"", "\"file:\"", "\"/var/log\""], "invalid-value");
     refused("[log]\non_full = ", &["\"block\""], "invalid-value");
 }
