@@ -68,7 +68,7 @@ fn origin(args: &RunArgs, files: &Files) -> Result<(Origin, Option<Loaded<Config
         if files.config.is_some() {
             return Err(Refused::Usage("--upstream starts a sidecar without a file; leave out --config".to_owned()));
         }
-        let keys = keys_override.clone().unwrap_or_else(|| "keys.toml".into());
+        let keys = keys_override.unwrap_or_else(|| "keys.toml".into());
         let listen = args.listen.as_deref().unwrap_or("127.0.0.1:8080");
         let loaded = sidecar(upstream, &keys, listen).map_err(Refused::Usage)?;
         return Ok((Origin { file: None, keys_override: None }, Some(loaded)));

@@ -114,9 +114,10 @@ impl Stages<'_> {
 
     fn route(&mut self, path: &str) -> Result<Routed, Refusal> {
         let table = &self.snapshot.routes;
-        let routed = route::find(table, self.facts, path, self.headers).map_err(|denial| match denial {
-            Denial::MethodNotAllowed => Refusal::new(denial).with_allow(table.allow(self.facts.host_name(), path)),
-            other => Refusal::new(other),
+        let routed = route::find(table, self.facts, path, self.headers).map_err(|denial| {
+            let refusal = Refusal::new(denial);
+            let is_405 = denial == Denial::MethodNotAllowed;
+            if is_405 { refusal.with_allow(table.allow(self.facts.host_name(), path)) } else { refusal }
         })?;
         let route: &Arc<Route> = match &routed {
             Routed::Open(open) => open.route(),

@@ -183,12 +183,12 @@ impl Watch {
 }
 
 fn note_writers(writing: &mut HashSet<PathBuf>, event: &Event) {
-    match event.kind {
-        EventKind::Modify(ModifyKind::Data(_)) => writing.extend(event.paths.iter().cloned()),
-        _ => {
-            for path in &event.paths {
-                writing.remove(path);
-            }
+    let is_writing = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
+    for path in &event.paths {
+        if is_writing {
+            writing.insert(path.clone());
+        } else {
+            writing.remove(path);
         }
     }
 }
