@@ -37,7 +37,7 @@ fn world(count: usize) -> (Snapshot, Clock) {
     let text: String = (0..count).map(entry).collect();
     let source = Arc::new(SourceFile::new("keys.toml", text));
     let Ok((keys, _)) = keyfile::parse(&source) else { panic!("the keys are good") };
-    let parts = Parts { gateway: &gateway, keys: &keys, pepper: None, tls: vec![None] };
+    let parts = Parts { gateway: &gateway, keys: &keys, pepper: None, entrances: Vec::new() };
     (builder.build(parts), clock)
 }
 

@@ -16,10 +16,10 @@ use crate::edge::worker::{self, Bound, Phase, Shared};
 use crate::observe::events::{Events, Listening};
 use crate::observe::operational;
 use crate::observe::sink::{Sink, Writer};
-use crate::reload::apply::{Reloader, build, problems};
+use crate::reload::apply::{BoundAs, Reloader, entrances, problems};
 use crate::reload::sources::Sources;
 use crate::reload::watch::{Bell, Wake, Watch};
-use crate::snapshot::Builder;
+use crate::snapshot::{Builder, Parts};
 use crate::vocab::clock::Clock;
 
 /// How often buckets that nobody needs are forgotten.
@@ -81,7 +81,10 @@ impl Gateway {
         let mut secret = [0; 64];
         getrandom::fill(&mut secret).map_err(StartError::Randomness)?;
         let mut builder = Builder::new(clock.clone(), &secret);
-        let snapshot = build(&mut builder, &sources, &tls, None).map_err(StartError::Tls)?;
+        let entrances = entrances(&sources, &tls).map_err(StartError::Tls)?;
+        let Sources { gateway, keys, pepper, .. } = &sources;
+        let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), entrances });
+        let bound = BoundAs::all(gateway);
         let (listening, sockets) = bind_all(&sources, workers)?;
 
         let keys = snapshot.ring.keys().len();
@@ -93,7 +96,7 @@ impl Gateway {
         events.ready(&listening, workers.len(), keys, generation);
 
         let (files, bell) = Watch::start(sources.files());
-        let reloader = Reloader { sources, builder, tls, shared, events: events.clone(), sink: writer.sink(), level };
+        let reloader = Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
         Ok(Self { phase, workers, reloading: Some(reloading), bell, events, listening, grace, writer })
     }
@@ -122,6 +125,9 @@ impl Gateway {
             std::thread::sleep(Duration::from_millis(10));
         }
         let cut_off = self.workers.iter().any(|worker| !worker.is_finished());
+        if cut_off {
+            self.writer.sink().close();
+        }
         self.end();
         self.events.stop(cut_off);
     }
@@ -163,7 +169,7 @@ fn bind_all(sources: &Sources, workers: usize) -> Result<(Vec<Listening>, Vec<Ve
             sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr).map_err(failed)?;
         listening.push(Listening { address, tls: !listener.tls.is_empty() });
         for (bound, socket) in per_worker.iter_mut().zip(sockets) {
-            bound.push(Bound { socket, index, insecure: listener.insecure });
+            bound.push(Bound { socket, index, tls: !listener.tls.is_empty() });
         }
     }
     Ok((listening, per_worker))

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
 
-use crate::config::gateway::{self, Gateway, Http, Keys, OnFull, Source};
+use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source};
 use crate::config::keyfile::KeyFile;
 use crate::credential::Reader;
 use crate::keys::Ring;
@@ -36,8 +37,17 @@ pub struct Snapshot {
     pub wide: WideLimits,
     /// `[http]`
     pub http: Http,
-    /// One per listener; `None` = no TLS.
-    pub tls: Box<[Option<Arc<rustls::ServerConfig>>]>,
+    /// One per bound listener, in the order in which they were bound.
+    pub entrances: Box<[Entrance]>,
+}
+
+/// How a bound listener takes connections.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// Present on a listener with certificates.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// `listener.insecure`
+    pub insecure: Insecure,
 }
 
 /// The small part of a snapshot that an exchange keeps to its end, so that a long download does not hold on to a million
@@ -56,6 +66,8 @@ pub struct Settings {
     pub forward_credential: bool,
     /// Headers that only we may set: a client's own copies never pass.
     pub identity: Box<[HeaderName]>,
+    /// Header fields in which keys are looked for.
+    pub credential_headers: Box<[HeaderName]>,
     /// `http.body_idle_timeout`
     pub body_idle: Duration,
     /// `log.on_full`
@@ -102,8 +114,8 @@ pub struct Parts<'a> {
     pub keys: &'a KeyFile,
     /// The value of `keys.pepper`.
     pub pepper: Option<&'a Pepper>,
-    /// One per listener.
-    pub tls: Vec<Option<Arc<rustls::ServerConfig>>>,
+    /// One per bound listener.
+    pub entrances: Vec<Entrance>,
 }
 
 impl Builder {
@@ -119,7 +131,7 @@ impl Builder {
 
     /// Builds the next generation. Cannot fail: whatever could was refused by validation.
     pub fn build(&mut self, parts: Parts<'_>) -> Snapshot {
-        let Parts { gateway, keys, pepper, tls } = parts;
+        let Parts { gateway, keys, pepper, entrances } = parts;
         self.generation += 1;
         let upstreams = self.upstreams(gateway);
         let index = |name: &str| upstreams.iter().position(|u| &*u.name == name).unwrap_or_default();
@@ -139,7 +151,7 @@ impl Builder {
             },
             upstreams,
             http: gateway.http.clone(),
-            tls: tls.into(),
+            entrances: entrances.into(),
         };
         self.ledger.sweep();
         snapshot
@@ -184,12 +196,23 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
         audit_headers: keys.audit_headers,
         forward_credential: keys.forward,
         identity: names.into_iter().flatten().cloned().collect(),
+        credential_headers: keys.sources.iter().filter_map(header_of).collect(),
         body_idle: gateway.http.body_idle_timeout,
         on_full: gateway.log.on_full,
         status_missing: keys.status_missing,
         status_invalid: keys.status_invalid,
         challenge,
         challenge_invalid,
+    }
+}
+
+fn header_of(source: &Source) -> Option<HeaderName> {
+    match source {
+        Source::Bearer | Source::Basic => Some(AUTHORIZATION),
+        Source::Header(name) => Some(name.clone()),
+        Source::Cookie(_) => Some(COOKIE),
+        Source::WebSocketProtocol => Some(SEC_WEBSOCKET_PROTOCOL),
+        Source::Query(_) => None,
     }
 }
 

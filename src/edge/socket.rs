@@ -73,7 +73,8 @@ impl Progress {
         }
         if self.activity.requests() > 0 {
             self.was_busy.set(true);
-            return None;
+            let untaken = self.activity.untaken_since_ms().filter(|_| self.multiplexed.get());
+            return untaken.map(|since| after(since, http.body_idle_timeout));
         }
         if self.was_busy.take() {
             self.idle_since.set(self.timers.now_ms());

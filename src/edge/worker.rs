@@ -15,7 +15,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::conn::{Accepted, serve};
 use super::slots::Slots;
-use crate::config::gateway::Insecure;
 use crate::gate::Tools;
 use crate::observe::log::Log;
 use crate::observe::sink::Sink;
@@ -51,10 +50,10 @@ pub enum Phase {
 pub struct Bound {
     /// The worker's own socket.
     pub socket: TcpListener,
-    /// Its place in the configuration.
+    /// Its place among those that are bound: the same in every snapshot.
     pub index: usize,
-    /// `listener.insecure`
-    pub insecure: Insecure,
+    /// Bound as a listener with TLS: whatever the files say later, it never takes a connection in the clear.
+    pub tls: bool,
 }
 
 /// One worker.
@@ -127,7 +126,7 @@ pub fn run(
         let ticking = tokio::task::spawn_local(keep_ticking(Rc::clone(&worker)));
         for listener in bound {
             let socket = tokio::net::TcpListener::from_std(listener.socket)?;
-            let accepting = accept(Rc::clone(&worker), socket, listener.index, listener.insecure, phase.clone());
+            let accepting = accept(Rc::clone(&worker), socket, listener.index, listener.tls, phase.clone());
             tokio::task::spawn_local(accepting);
         }
         // An error means that the process's own end is gone: the same as being stopped.
@@ -155,7 +154,7 @@ async fn accept(
     worker: Rc<Worker>,
     socket: tokio::net::TcpListener,
     index: usize,
-    insecure: Insecure,
+    has_tls: bool,
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut pause = Duration::from_millis(5);
@@ -167,8 +166,11 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 pause = Duration::from_millis(5);
-                let tls = worker.snapshot().tls.get(index).cloned().flatten().map(TlsAcceptor::from);
-                begin(&worker, Accepted { stream, peer, tls, insecure });
+                let Some(entrance) = worker.snapshot().entrances.get(index).cloned() else { continue };
+                let (tls, insecure) = (entrance.tls.map(TlsAcceptor::from), entrance.insecure);
+                if tls.is_some() == has_tls {
+                    begin(&worker, Accepted { stream, peer, tls, insecure });
+                }
             }
             Err(error) => {
                 tracing::warn!(event = "accept_failed", error = %error, pause_ms = pause.as_millis() as u64);

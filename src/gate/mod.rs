@@ -98,7 +98,7 @@ async fn pass_on(
     prepare_request(&mut headers, &open.record().conn, facts.host.as_ref(), &settings.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
-    let (body, progress) = RequestBody::new(body, &tools.timers, settings.body_idle);
+    let (body, progress) = RequestBody::new(body, &tools.timers, &settings);
     let mut request = Request::new(body);
     *request.method_mut() = facts.method.clone();
     *request.uri_mut() = target.into();

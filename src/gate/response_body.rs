@@ -17,6 +17,8 @@ use crate::vocab::denial::Fault;
 pub struct ResponseBody {
     // Declared first and dropped first: a connection goes back to its pool before the line is written.
     kind: Kind,
+    /// A piece was handed over, and the connection has not come for the next.
+    offered: bool,
     open: Open,
 }
 
@@ -39,15 +41,31 @@ pub enum RelayError {
 impl ResponseBody {
     /// A body of ours; the record's outcome is already known.
     pub(super) const fn whole(bytes: Bytes, open: Open) -> Self {
-        Self { kind: Kind::Whole(Some(bytes)), open }
+        Self { kind: Kind::Whole(Some(bytes)), offered: false, open }
     }
 
     /// The upstream's body.
     pub(super) fn streamed(incoming: Incoming, lease: Lease, open: Open, timers: &Rc<Timers>) -> Self {
         let watch = Watch::new(Rc::clone(timers));
-        let mut body = Self { kind: Kind::Streamed { incoming, lease: Some(lease), watch }, open };
+        let kind = Kind::Streamed { incoming, lease: Some(lease), watch };
+        let mut body = Self { kind, offered: false, open };
         body.settle();
         body
+    }
+
+    fn was_offered(&mut self) {
+        if let Kind::Streamed { watch, .. } = &self.kind {
+            self.open.record().conn.activity.offer(watch.now_ms());
+            self.offered = true;
+        }
+    }
+
+    fn was_taken(&mut self) {
+        if let Kind::Streamed { watch, .. } = &self.kind
+            && std::mem::take(&mut self.offered)
+        {
+            self.open.record().conn.activity.take(watch.now_ms());
+        }
     }
 
     /// At the end of the upstream's body: the connection is free, and the exchange complete.
@@ -62,6 +80,12 @@ impl ResponseBody {
     }
 }
 
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.was_taken();
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = RelayError;
@@ -71,6 +95,7 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         let this = &mut *self;
+        this.was_taken();
         let transfer = this.open.transfer();
         let (incoming, lease, watch) = match &mut this.kind {
             Kind::Whole(bytes) => {
@@ -94,6 +119,7 @@ impl Body for ResponseBody {
             Some(Ok(frame)) => {
                 transfer.response_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 this.settle();
+                this.was_offered();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {

@@ -72,7 +72,7 @@ fn build(builder: &mut Builder, config: &str, keys: &str) -> Snapshot {
     let source = Arc::new(SourceFile::new("keys.toml", keys));
     let (keys, _) = keyfile::parse(&source).unwrap_or_else(|report| panic!("{}", report.render(false)));
     let pepper = gateway.keys.pepper.as_ref().map(|_| Pepper::new(&Secret::from("pepper")));
-    builder.build(Parts { gateway: &gateway, keys: &keys, pepper: pepper.as_ref(), tls: vec![None] })
+    builder.build(Parts { gateway: &gateway, keys: &keys, pepper: pepper.as_ref(), entrances: Vec::new() })
 }
 
 struct Ask<'a> {

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,6 +14,10 @@ use crate::config::gateway::{OnFull, Output};
 
 /// Chunks waiting for the writer: with chunks of 64 KiB, 8 MiB.
 const CHUNKS_MAX: usize = 128;
+/// Between two tries of somebody who waits for a full queue.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long the end of the process waits for the output.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Where lines go. Clones share one writer.
@@ -28,6 +32,8 @@ pub struct Sink {
 pub struct Losses {
     failed: AtomicU64,
     dropped: AtomicU64,
+    /// The process is ending: nobody waits for the writer any more.
+    closing: AtomicBool,
 }
 
 enum Message {
@@ -64,33 +70,55 @@ impl Writer {
 }
 
 impl Drop for Writer {
+    /// Writes what is left, for at most [`CLOSE_MAX`]: an output that takes nothing is left to its fate.
     fn drop(&mut self) {
-        let _ = self.sink.to_writer.send(Message::Stop);
-        if let Some(thread) = self.thread.take() {
+        let deadline = Instant::now() + CLOSE_MAX;
+        while let Err(TrySendError::Full(_)) = self.sink.to_writer.try_send(Message::Stop)
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(PAUSE);
+        }
+        let Some(thread) = self.thread.take() else { return };
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        }
+        if thread.is_finished() {
             let _ = thread.join();
         }
     }
 }
 
 impl Sink {
-    /// Hands over a chunk of `count` whole lines. With [`OnFull::Wait`] this blocks while the writer is behind.
+    /// Hands over a chunk of `count` whole lines. With [`OnFull::Wait`] this blocks while the writer is behind, until the
+    /// process ends.
     pub fn write(&self, bytes: Vec<u8>, count: u64, on_full: OnFull) {
-        let message = Message::Lines { bytes, count };
-        let lost = match on_full {
-            OnFull::Wait => self.to_writer.send(message).is_err(),
-            OnFull::Drop => match self.to_writer.try_send(message) {
-                Ok(()) => false,
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => true,
-            },
-        };
-        if lost {
-            self.losses.dropped.fetch_add(count, Ordering::Relaxed);
+        let mut message = Message::Lines { bytes, count };
+        loop {
+            match self.to_writer.try_send(message) {
+                Ok(()) => return,
+                Err(TrySendError::Full(unsent)) if on_full == OnFull::Wait && !self.is_closing() => {
+                    message = unsent;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => break,
+            }
         }
+        self.losses.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// From now on nobody waits for the writer.
+    pub fn close(&self) {
+        self.losses.closing.store(true, Ordering::Relaxed);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.losses.closing.load(Ordering::Relaxed)
     }
 
     /// Opens the file again (SIGUSR1), or another output.
     pub fn reopen(&self, output: Option<Output>) {
-        let _ = self.to_writer.send(Message::Reopen(output));
+        // With a full queue the output is stuck, and opening it again would be, too.
+        let _ = self.to_writer.try_send(Message::Reopen(output));
     }
 
     /// Returns when everything handed over so far is written.

@@ -1,19 +1,18 @@
 //! Puts what was read to use: builds the next snapshot, swaps it in, and says what changed. Until the swap nothing has.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-
-use rustls::ServerConfig;
 
 use super::diff::key_changes;
 use super::sources::{Refreshed, Sources};
 use crate::config::diagnostics::Report;
-use crate::config::gateway::Gateway;
+use crate::config::gateway::{Gateway, Listener};
 use crate::edge::tls::Tls;
 use crate::edge::worker::Shared;
 use crate::observe::events::{Events, KeyChanges};
 use crate::observe::operational::{LevelHandle, filter};
 use crate::observe::sink::Sink;
-use crate::snapshot::{Builder, Parts, Snapshot};
+use crate::snapshot::{Builder, Entrance, Parts};
 
 /// The part of the process that changes configurations.
 pub struct Reloader {
@@ -23,6 +22,8 @@ pub struct Reloader {
     pub builder: Builder,
     /// Makes TLS configurations.
     pub tls: Tls,
+    /// The listeners there are.
+    pub bound: Vec<BoundAs>,
     /// Where the snapshot is swapped.
     pub shared: Arc<Shared>,
     /// Where it is told.
@@ -33,26 +34,17 @@ pub struct Reloader {
     pub level: LevelHandle,
 }
 
-/// Builds a snapshot of what the sources hold. `kept` are the TLS configurations of listeners whose certificates are the
-/// same as before.
+/// The configuration of every listener in the file.
 ///
 /// # Errors
 /// rustls refuses a configuration: never, with aws-lc-rs.
-pub fn build(
-    builder: &mut Builder,
-    sources: &Sources,
-    tls: &Tls,
-    kept: Option<&[Option<Arc<ServerConfig>>]>,
-) -> Result<Snapshot, rustls::Error> {
-    let configs = match kept {
-        Some(kept) => kept.to_vec(),
-        None => {
-            let config = |keys: &Vec<_>| (!keys.is_empty()).then(|| tls.server_config(keys.clone())).transpose();
-            sources.certificates.iter().map(config).collect::<Result<_, _>>()?
-        }
+pub fn entrances(sources: &Sources, tls: &Tls) -> Result<Vec<Entrance>, rustls::Error> {
+    let listeners = sources.gateway.listeners.iter().zip(&sources.certificates);
+    let entrance = |(listener, keys): (&Listener, &Vec<_>)| {
+        let tls = (!keys.is_empty()).then(|| tls.server_config(keys.clone())).transpose()?;
+        Ok(Entrance { tls, insecure: listener.insecure })
     };
-    let Sources { gateway, keys, pepper, .. } = sources;
-    Ok(builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), tls: configs }))
+    listeners.map(entrance).collect()
 }
 
 impl Reloader {
@@ -73,16 +65,29 @@ impl Reloader {
         self.apply(&before, &refreshed);
     }
 
+    /// For every bound listener what the file says of it now, or said last.
+    fn entrances(&self, refreshed: &Refreshed) -> Result<Vec<Entrance>, rustls::Error> {
+        let serving = self.shared.snapshot.load();
+        let fresh = entrances(&self.sources, &self.tls)?;
+        let present = self.bound.iter().zip(&*serving.entrances).map(|(bound, serves)| {
+            let Some(at) = bound.place_in(&self.sources.gateway) else { return serves.clone() };
+            // An unchanged certificate keeps its configuration.
+            let tls = if refreshed.certificates || refreshed.gateway { &fresh[at].tls } else { &serves.tls };
+            Entrance { tls: tls.clone(), insecure: fresh[at].insecure }
+        });
+        Ok(present.collect())
+    }
+
     fn apply(&mut self, before: &Gateway, refreshed: &Refreshed) {
-        let serving = self.shared.snapshot.load_full();
-        let kept = (!refreshed.certificates).then_some(&*serving.tls);
-        let snapshot = match build(&mut self.builder, &self.sources, &self.tls, kept) {
-            Ok(snapshot) => snapshot,
+        let entrances = match self.entrances(refreshed) {
+            Ok(entrances) => entrances,
             Err(error) => {
                 self.events.reload_rejected(self.builder.generation(), &[error.to_string()]);
                 return;
             }
         };
+        let Sources { gateway, keys, pepper, .. } = &self.sources;
+        let snapshot = self.builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), entrances });
         self.shared.snapshot.store(Arc::new(snapshot));
         let gateway = &self.sources.gateway;
         // It fails only if the subscriber is gone, and then nobody reads levels.
@@ -97,10 +102,36 @@ impl Reloader {
     }
 }
 
+/// A listener as it was bound. What the file says of another address, or of TLS where there was none, waits for a
+/// restart; what it says of this one applies.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundAs {
+    /// As configured.
+    pub address: SocketAddr,
+    /// Which of the listeners with this address (port 0 may stand more than once).
+    pub occurrence: usize,
+    /// It has certificates.
+    pub tls: bool,
+}
+
+impl BoundAs {
+    /// How the listeners of a file are bound.
+    pub fn all(gateway: &Gateway) -> Vec<Self> {
+        let listeners = &gateway.listeners;
+        let number = |at: usize| listeners[..at].iter().filter(|l| l.address == listeners[at].address).count();
+        let bound = |(at, l): (usize, &Listener)| Self { address: l.address, occurrence: number(at), tls: !l.tls.is_empty() };
+        listeners.iter().enumerate().map(bound).collect()
+    }
+
+    fn place_in(&self, gateway: &Gateway) -> Option<usize> {
+        let mut same = gateway.listeners.iter().enumerate().filter(|(_, l)| l.address == self.address);
+        same.nth(self.occurrence).filter(|(_, l)| l.tls.is_empty() != self.tls).map(|(at, _)| at)
+    }
+}
+
 /// What of a change only a restart can bring about.
 fn needs_restart(before: &Gateway, now: &Gateway) -> Vec<String> {
-    let addresses =
-        |g: &Gateway| g.listeners.iter().map(|l| (l.address, l.insecure, l.tls.is_empty())).collect::<Vec<_>>();
+    let addresses = |g: &Gateway| g.listeners.iter().map(|l| (l.address, l.tls.is_empty())).collect::<Vec<_>>();
     let mut told = Vec::new();
     if addresses(before) != addresses(now) {
         told.push("a change of the listeners takes effect after a restart".to_owned());

@@ -12,20 +12,42 @@ use crate::config::gateway::Insecure;
 use crate::vocab::clock::Now;
 use crate::vocab::denial::Denial;
 
-/// Requests of one connection that are not over yet. Each open record counts itself.
+/// What goes on on one connection. Each open record counts itself.
 #[derive(Debug, Default)]
-pub struct Activity(Cell<usize>);
+pub struct Activity {
+    requests: Cell<usize>,
+    offered: Cell<usize>,
+    taken_ms: Cell<u64>,
+}
 
 impl Activity {
-    /// How many.
+    /// Requests that are not over yet.
     pub fn requests(&self) -> usize {
-        self.0.get()
+        self.requests.get()
     }
 
     /// One more, until what this returns is dropped.
     pub fn begin(self: &Rc<Self>) -> Busy {
-        self.0.set(self.0.get() + 1);
+        self.requests.set(self.requests.get() + 1);
         Busy(Rc::clone(self))
+    }
+
+    /// A piece of a response was handed over, at this reading of the worker's timers.
+    pub fn offer(&self, now_ms: u64) {
+        self.offered.set(self.offered.get() + 1);
+        self.taken_ms.set(now_ms);
+    }
+
+    /// The connection came for more, or gave up: it has room, or no more wish.
+    pub fn take(&self, now_ms: u64) {
+        self.offered.set(self.offered.get() - 1);
+        self.taken_ms.set(now_ms);
+    }
+
+    /// Since when nothing was taken of the pieces that were handed over, if there are any. Over HTTP/2 a client that
+    /// keeps its windows shut is seen nowhere else.
+    pub fn untaken_since_ms(&self) -> Option<u64> {
+        (self.offered.get() > 0).then(|| self.taken_ms.get())
     }
 }
 
@@ -35,7 +57,7 @@ pub struct Busy(Rc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.set(self.0.0.get() - 1);
+        self.0.requests.set(self.0.requests.get() - 1);
     }
 }
 

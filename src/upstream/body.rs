@@ -3,13 +3,15 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::headers::strip_trailers;
+use crate::snapshot::Settings;
 use crate::timer::{Timers, Watch};
 
 /// How far a request body has come; shared between the body and its exchange.
@@ -17,6 +19,7 @@ use crate::timer::{Timers, Watch};
 pub struct Progress {
     bytes: Cell<u64>,
     last_ms: Cell<u64>,
+    waiting: Cell<bool>,
     state: Cell<State>,
 }
 
@@ -45,6 +48,11 @@ impl Progress {
         self.last_ms.get()
     }
 
+    /// The upstream wants more of it, and the client has not sent it yet.
+    pub fn is_with_the_client(&self) -> bool {
+        self.state() == State::Underway && self.waiting.get()
+    }
+
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state.get()
@@ -52,25 +60,26 @@ impl Progress {
 }
 
 /// A request body. Without one it is nothing but the end.
+#[derive(Default)]
 pub struct RequestBody(Option<Streamed>);
 
 struct Streamed {
     incoming: Incoming,
     progress: Rc<Progress>,
     watch: Watch,
-    idle: Duration,
+    settings: Arc<Settings>,
 }
 
 impl RequestBody {
     /// Takes over the client's body; the second value tells how far it has come, where there is one.
-    pub fn new(incoming: Incoming, timers: &Rc<Timers>, idle: Duration) -> (Self, Option<Rc<Progress>>) {
+    pub fn new(incoming: Incoming, timers: &Rc<Timers>, settings: &Arc<Settings>) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
         }
         let progress = Rc::new(Progress::default());
         progress.last_ms.set(timers.now_ms());
         let watch = Watch::new(Rc::clone(timers));
-        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, idle })), Some(progress))
+        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, settings: Arc::clone(settings) })), Some(progress))
     }
 }
 
@@ -98,14 +107,19 @@ impl Body for RequestBody {
         };
         let progress = &body.progress;
         let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(context) else {
-            ready!(body.watch.poll_within(body.idle, context));
+            progress.waiting.set(true);
+            ready!(body.watch.poll_within(body.settings.body_idle, context));
             progress.state.set(State::Stalled);
             return Poll::Ready(Some(Err(BodyError::Idle)));
         };
+        progress.waiting.set(false);
         progress.last_ms.set(body.watch.now_ms());
         body.watch.disarm();
         match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_trailers(trailers, &body.settings);
+                }
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 progress.bytes.set(progress.bytes.get() + length as u64);
                 if body.incoming.is_end_stream() {

@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::Upstream;
@@ -72,12 +73,14 @@ pub async fn forward(
             None => pools.connect(upstream).await.map_err(ForwardError::Unavailable)?,
         };
         attempts.address = Some(lease.address);
+        let mut copy = (lease.is_stale && is_repeatable(&request)).then(|| copy_head(&request));
         let sending = lease.sender.try_send_request(request);
         match within(timers, timeout, progress, sending).await {
             None => return Err(ForwardError::Timeout),
             Some(Ok(response)) => return Ok(Answer { response, lease }),
             Some(Err(mut failed)) => match (failed.take_message(), progress.map(Progress::state)) {
                 (Some(unsent), _) if is_reused => request = unsent,
+                (None, _) if copy.is_some() && is_hang_up(failed.error()) => request = copy.take().unwrap_or_default(),
                 (_, Some(state @ (State::Stalled | State::Broken))) => {
                     return Err(ForwardError::Client(state));
                 }
@@ -85,6 +88,24 @@ pub async fn forward(
             },
         }
     }
+}
+
+/// Idempotent (RFC 9110 §9.2.2) and without a body: sending it twice is as good as once.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
+}
+
+fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::<RequestBody>::default();
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
+}
+
+/// The server closed the connection without a byte of an answer, as one does that was about to anyway.
+fn is_hang_up(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled()
 }
 
 /// Waits for `future` at most `timeout` from the end of the request body; while one is underway, a silent client is found
@@ -103,6 +124,10 @@ async fn within<F: Future>(
         }
         while watch.poll_within(timeout, context).is_ready() {
             // The time runs from the last that the client sent, not from the start of a long upload.
+            if progress.is_some_and(Progress::is_with_the_client) {
+                watch.arm(timeout);
+                continue;
+            }
             let silence = progress.map_or(u64::MAX, |p| watch.now_ms().saturating_sub(p.last_ms()));
             if Duration::from_millis(silence) >= timeout {
                 return Poll::Ready(None);

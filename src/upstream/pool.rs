@@ -21,6 +21,10 @@ const IDLE_MAX: usize = 512;
 /// How long one is kept. Shorter than the 60–75 s after which servers hang up, so that it is us who do.
 const IDLE_FOR: Duration = Duration::from_secs(50);
 
+/// Servers hang up on idle connections after a second at the earliest; until then a copy of the request is not worth its
+/// cost.
+const STALE_AFTER: Duration = Duration::from_millis(500);
+
 /// The pools of one worker.
 pub struct Pools {
     timers: Rc<Timers>,
@@ -38,6 +42,8 @@ pub struct Lease {
     pub(super) sender: SendRequest<RequestBody>,
     /// The server's address.
     pub address: SocketAddr,
+    /// It lay idle so long that the server may be hanging up just now.
+    pub(super) is_stale: bool,
     pools: Rc<Pools>,
     pool: usize,
 }
@@ -54,6 +60,7 @@ impl Pools {
             let mut idle = self.idle.borrow_mut().get_mut(upstream.pool)?.pop()?;
             if is_ready(&mut idle.sender).await {
                 return Some(Lease {
+                    is_stale: idle.since_ms + STALE_AFTER.as_millis() as u64 <= self.timers.now_ms(),
                     sender: idle.sender,
                     address: idle.address,
                     pools: Rc::clone(self),
@@ -81,7 +88,7 @@ impl Pools {
             // How it ended is told to the exchange that used it.
             let _ = connection.await;
         });
-        Ok(Lease { sender, address, pools: Rc::clone(self), pool: upstream.pool })
+        Ok(Lease { sender, address, is_stale: false, pools: Rc::clone(self), pool: upstream.pool })
     }
 
     /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
