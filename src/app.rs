@@ -96,7 +96,8 @@ impl Gateway {
         events.ready(&listening, workers.len(), keys, generation);
 
         let (files, bell) = Watch::start(sources.files());
-        let reloader = Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
+        let reloader =
+            Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
         Ok(Self { phase, workers, reloading: Some(reloading), bell, events, listening, grace, writer })
     }
@@ -199,11 +200,16 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
 /// Reloads when files change, and keeps house in between.
 fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
     let (mut swept, mut told) = (Instant::now(), Instant::now());
+    // What changed between the first reading and the first watch has sent no event.
+    reloader.reload(false);
     loop {
         match files.wait() {
             Wake::Reload => {
-                reloader.reload();
-                files.follow(reloader.sources.files());
+                reloader.reload(true);
+                // Nor has what changed in a file before it was watched.
+                if files.follow(reloader.sources.files()) {
+                    reloader.reload(false);
+                }
             }
             Wake::Idle => {}
             Wake::Stop => return,

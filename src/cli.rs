@@ -1,12 +1,15 @@
 //! The command line: what `keyward --help` shows. Doc comments here are the help texts.
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::console::USAGE;
 use crate::commands::key::when::When;
+use crate::config::mask::typed;
 use crate::vocab::units::{Rate, parse_duration, parse_rate};
 
 /// An API-key gateway: hashed keys, per-key limits, one JSON line per decision.
@@ -114,6 +117,26 @@ pub enum KeyCommand {
     Hash(SecretArgs),
     /// Print which key the one on stdin is, and its state
     Identify(SecretArgs),
+}
+
+impl Cli {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    /// The exit code, once help or what is wrong was printed. clap repeats what it does not understand, and that may be
+    /// a key: it is shown masked.
+    pub fn read() -> Result<Self, u8> {
+        Self::try_parse().map_err(|error| {
+            let text = error.render().to_string();
+            // With the stream gone the exit code says it.
+            let _ = if error.use_stderr() {
+                io::stderr().write_all(typed(&text).as_bytes())
+            } else {
+                io::stdout().write_all(text.as_bytes())
+            };
+            u8::try_from(error.exit_code()).unwrap_or(USAGE)
+        })
+    }
 }
 
 /// `keyward key new`

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use keyward::cli::{Cli, Command};
 use keyward::commands::console::on_stdio;
 use keyward::commands::{check, demo, init, key, run, version};
@@ -13,7 +12,10 @@ use keyward::vocab::clock::Clock;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return ExitCode::from(code),
+    };
     let files = &cli.files;
     let code = match &cli.command {
         // These two write from several threads: they must not hold the standard streams.

@@ -44,7 +44,7 @@ pub(super) fn line(text: &str, broken: bool) -> Masked {
 }
 
 /// A word of a file between backticks, for a message: hidden where it may be a secret, cut where it is long.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     const LONGEST: usize = 64;
     let shown = plain(word);
     let mut out = String::from("`");
@@ -54,6 +54,13 @@ pub(super) fn quoted(word: &str) -> String {
     }
     out.push('`');
     out
+}
+
+/// Text that somebody typed, as it may be shown: everything stands but what may be a secret.
+pub(crate) fn typed(text: &str) -> String {
+    let mut hidden = Vec::new();
+    secret_runs(text, &mut hidden);
+    apply(text, hidden).text
 }
 
 /// A path for a message. A path is what stood where one belongs: it, too, may be a secret.

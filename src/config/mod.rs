@@ -5,7 +5,7 @@ pub mod edit;
 pub mod gateway;
 pub mod keyfile;
 pub mod load;
-mod mask;
+pub(crate) mod mask;
 mod problems;
 mod reader;
 pub mod source;

@@ -1,5 +1,6 @@
 //! One connection: TLS if any, HTTP/1.1 or HTTP/2 by ALPN or preface, and its end.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -104,8 +105,12 @@ async fn exchange(
         watch.poll_expired(context).map(|()| None)
     })
     .await;
-    if let Some(Err(error)) = ended {
-        note_unreadable(&worker, &conn, &*error);
+    let partial = progress.has_partial_head();
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => note_failure(&worker, &conn, &*error, partial),
+        None if partial => note_unreadable(&worker, &conn, None, "timeout"),
+        None => {}
     }
 }
 
@@ -118,16 +123,29 @@ async fn answer(
     gate::handle(worker.tools(), || worker.snapshot(), &conn, request_id, request).await
 }
 
-/// A request whose head hyper refused: hyper has answered, and the line is ours to write.
-fn note_unreadable(worker: &Worker, conn: &ConnFacts, error: &(dyn std::error::Error + 'static)) {
-    if let Some(error) = error.downcast_ref::<hyper::Error>()
-        && error.is_parse()
-    {
-        let status = if error.is_parse_too_large() { 431 } else { 400 };
-        let generation = worker.snapshot().settings.generation;
-        let closer = &worker.tools().closer;
-        closer.log.unreadable(conn, closer.clock.now().wall_us, status, generation);
+/// A connection that failed outside any exchange: if that cost a request, its line is ours to write.
+fn note_failure(worker: &Worker, conn: &ConnFacts, error: &(dyn Error + 'static), partial: bool) {
+    let Some(error) = error.downcast_ref::<hyper::Error>() else { return };
+    if error.is_parse() {
+        note_unreadable(worker, conn, Some(automatic_status(error)), "complete");
+    } else if partial && error.is_incomplete_message() {
+        note_unreadable(worker, conn, None, "client_gone");
     }
+}
+
+/// What hyper has answered by itself to a head that it could not read.
+fn automatic_status(error: &hyper::Error) -> u16 {
+    match error.is_parse_too_large() {
+        true if error.to_string().contains("URI") => 414,
+        true => 431,
+        false => 400,
+    }
+}
+
+fn note_unreadable(worker: &Worker, conn: &ConnFacts, status: Option<u16>, outcome: &str) {
+    let generation = worker.snapshot().settings.generation;
+    let closer = &worker.tools().closer;
+    closer.log.unreadable(conn, closer.clock.now().wall_us, (status, outcome), generation);
 }
 
 fn builder(http: &Http, protocol: Protocol) -> auto::Builder<LocalExecutor> {

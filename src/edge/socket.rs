@@ -33,6 +33,7 @@ pub struct Progress {
     timers: Rc<Timers>,
     activity: Rc<Activity>,
     head_since: Cell<Option<u64>>,
+    has_partial_head: Cell<bool>,
     was_busy: Cell<bool>,
     idle_since: Cell<u64>,
     write_blocked_since: Cell<Option<u64>>,
@@ -48,6 +49,7 @@ impl Progress {
             timers,
             activity,
             head_since: Cell::new(Some(now)),
+            has_partial_head: Cell::new(false),
             was_busy: Cell::new(false),
             idle_since: Cell::new(now),
             write_blocked_since: Cell::new(None),
@@ -59,8 +61,14 @@ impl Progress {
     /// A request head is whole.
     pub fn head_is_whole(&self, multiplexed: bool) {
         self.head_since.set(None);
+        self.has_partial_head.set(false);
         self.idle_since.set(self.timers.now_ms());
         self.multiplexed.set(multiplexed);
+    }
+
+    /// Bytes have come of a request whose head was never whole (over HTTP/2 they may have been anything).
+    pub fn has_partial_head(&self) -> bool {
+        self.has_partial_head.get() && !self.multiplexed.get()
     }
 
     /// When the connection has kept us waiting for too long; `None` while it is for us to move.
@@ -86,8 +94,11 @@ impl Progress {
     }
 
     fn has_read(&self) {
-        if self.activity.requests() == 0 && self.head_since.get().is_none() {
-            self.head_since.set(Some(self.timers.now_ms()));
+        if self.activity.requests() == 0 {
+            self.has_partial_head.set(true);
+            if self.head_since.get().is_none() {
+                self.head_since.set(Some(self.timers.now_ms()));
+            }
         }
     }
 

@@ -95,10 +95,11 @@ async fn pass_on(
         credential::strip(source, &mut headers, &mut target);
     }
     let facts = &open.record().facts;
-    prepare_request(&mut headers, &open.record().conn, facts.host.as_ref(), &settings.identity);
+    let host = facts.host.as_ref().unwrap_or(&upstream.authority);
+    prepare_request(&mut headers, &open.record().conn, host, &settings.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
-    let (body, progress) = RequestBody::new(body, &tools.timers, &settings);
+    let (body, progress) = RequestBody::new(body, (&tools.timers, &open.record().conn.activity), &settings);
     let mut request = Request::new(body);
     *request.method_mut() = facts.method.clone();
     *request.uri_mut() = target.into();
@@ -147,7 +148,7 @@ fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Response<Resp
     let (denial, outcome) = match error {
         ForwardError::Unavailable(_) => (Denial::UpstreamUnavailable, Outcome::UpstreamGone),
         ForwardError::Timeout => (Denial::UpstreamTimeout, Outcome::Timeout(Fault::Upstream)),
-        ForwardError::Failed(_) => (Denial::UpstreamError, Outcome::UpstreamGone),
+        ForwardError::Failed(_) | ForwardError::Unasked => (Denial::UpstreamError, Outcome::UpstreamGone),
         ForwardError::Client(state) => {
             let stalled = *state == State::Stalled;
             open.transfer().outcome = if stalled { Outcome::Timeout(Fault::Client) } else { Outcome::ClientGone };

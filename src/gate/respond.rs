@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 
 use super::response_body::ResponseBody;
 use crate::limits::report::{policy_header, set_headers, set_retry_after};
@@ -72,6 +72,10 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
         set_retry_after(&mut headers, reading);
     }
     set_audit_headers(&mut headers, record);
+    if refusal.denial == Denial::MalformedRequest && record.facts.version < Version::HTTP_2 {
+        // Where this request ends is not certain: what follows must not be read as the next.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 
     let (status, body) = if record.facts.is_grpc {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -105,7 +109,7 @@ pub fn relay(answer: Answer, mut open: Open, admitted: &Admitted, timers: &Rc<Ti
     set_audit_headers(&mut parts.headers, record);
     open.transfer().status = Some(parts.status.as_u16());
     parts.extensions.clear();
-    parts.version = http::Version::HTTP_11;
+    parts.version = Version::HTTP_11;
     Response::from_parts(parts, ResponseBody::streamed(body, lease, open, timers))
 }
 

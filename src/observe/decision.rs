@@ -41,14 +41,16 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
 }
 
 /// A request whose head hyper could not read: nothing is known of it but where it came from.
-pub(super) fn write_unreadable(line: &mut Line<'_>, conn: &ConnFacts, status: u16, generation: u64) {
+pub(super) fn write_unreadable(line: &mut Line<'_>, conn: &ConnFacts, end: (Option<u16>, &str), generation: u64) {
     line.word("decision", "deny")
         .word("reason", Denial::MalformedRequest.reason())
         .word("fault", Fault::Client.as_str());
     write_conn(line, conn);
-    line.number("http.response.status_code", status.into())
-        .word("outcome", "complete")
-        .number("generation", generation);
+    let (status, outcome) = end;
+    if let Some(status) = status {
+        line.number("http.response.status_code", status.into());
+    }
+    line.word("outcome", outcome).number("generation", generation);
 }
 
 fn write_key(line: &mut Line<'_>, record: &Record) {

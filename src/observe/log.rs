@@ -43,9 +43,9 @@ impl Log {
         self.line(record.ended_us, event, |line| decision::write(line, record));
     }
 
-    /// Writes the line of a request that could not be read at all; `status` is what hyper answered.
-    pub fn unreadable(&self, conn: &ConnFacts, wall_us: i64, status: u16, generation: u64) {
-        self.line(wall_us, "decision", |line| decision::write_unreadable(line, conn, status, generation));
+    /// Writes the line of a request that could not be read at all; `end` is what hyper answered, if it did, and the outcome.
+    pub fn unreadable(&self, conn: &ConnFacts, wall_us: i64, end: (Option<u16>, &str), generation: u64) {
+        self.line(wall_us, "decision", |line| decision::write_unreadable(line, conn, end, generation));
     }
 
     fn line(&self, wall_us: i64, event: &str, write: impl FnOnce(&mut Line<'_>)) {

@@ -48,15 +48,16 @@ pub fn entrances(sources: &Sources, tls: &Tls) -> Result<Vec<Entrance>, rustls::
 }
 
 impl Reloader {
-    /// Reads every file again and applies what is good. A request that starts after this returns is decided by it.
-    pub fn reload(&mut self) {
+    /// Reads every file again and applies what is good. A request that starts after this returns is decided by it. That
+    /// nothing has changed is worth a line only if somebody asked.
+    pub fn reload(&mut self, asked: bool) {
         let before = self.sources.gateway.clone();
         let refreshed = self.sources.refresh();
         for report in &refreshed.rejected {
             self.events.reload_rejected(self.builder.generation(), &problems(report));
         }
         if !refreshed.is_change() {
-            if refreshed.rejected.is_empty() {
+            if asked && refreshed.rejected.is_empty() {
                 let unchanged = KeyChanges::default();
                 self.events.reloaded(false, self.builder.generation(), &unchanged, &problems(&refreshed.warnings));
             }
@@ -119,7 +120,8 @@ impl BoundAs {
     pub fn all(gateway: &Gateway) -> Vec<Self> {
         let listeners = &gateway.listeners;
         let number = |at: usize| listeners[..at].iter().filter(|l| l.address == listeners[at].address).count();
-        let bound = |(at, l): (usize, &Listener)| Self { address: l.address, occurrence: number(at), tls: !l.tls.is_empty() };
+        let bound =
+            |(at, l): (usize, &Listener)| Self { address: l.address, occurrence: number(at), tls: !l.tls.is_empty() };
         listeners.iter().enumerate().map(bound).collect()
     }
 

@@ -99,8 +99,10 @@ impl Watch {
         (watch, Bell(bell))
     }
 
-    /// Watches these files from now on, through every symlink on the way to them.
-    pub fn follow(&mut self, files: Vec<PathBuf>) {
+    /// Watches these files from now on, through every symlink on the way to them. True if that is not what was watched
+    /// before.
+    pub fn follow(&mut self, files: Vec<PathBuf>) -> bool {
+        let before = std::mem::take(&mut self.hops);
         self.hops = files.iter().flat_map(|file| hops(file)).collect();
         let folders: BTreeSet<PathBuf> =
             self.hops.iter().filter_map(|hop| hop.parent().map(Path::to_path_buf)).collect();
@@ -121,6 +123,7 @@ impl Watch {
             self.seen = files.iter().map(|file| stamp(file)).collect();
             self.files = files;
         }
+        self.hops != before
     }
 
     /// Waits for something to do.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
@@ -165,6 +165,7 @@ impl Facts {
             Ok(host) => (host, Ok(())),
             Err(denial) => (None, Err(denial)),
         };
+        let verdict = verdict.and_then(|()| framing(version, headers));
         let path_and_query = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let user_agent = headers.get(USER_AGENT).cloned();
         let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
@@ -201,6 +202,22 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Heade
         (None, Some(value)) => Ok(Some(value.clone())),
         (None, None) if version < Version::HTTP_11 => Ok(None),
         (Some(_) | None, None) => Err(Denial::MalformedRequest),
+    }
+}
+
+/// RFC 9112 §6: a body is framed in one way that nobody can read differently. hyper has already refused what it could
+/// not read at all.
+fn framing(version: Version, headers: &HeaderMap) -> Result<(), Denial> {
+    if version == Version::HTTP_2 {
+        return Ok(());
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    if is_chunked && version == Version::HTTP_11 && !headers.contains_key(CONTENT_LENGTH) {
+        Ok(())
+    } else {
+        Err(Denial::MalformedRequest)
     }
 }
 

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::headers::strip_trailers;
+use crate::request::{Activity, Busy};
 use crate::snapshot::Settings;
 use crate::timer::{Timers, Watch};
 
@@ -68,18 +69,34 @@ struct Streamed {
     progress: Rc<Progress>,
     watch: Watch,
     settings: Arc<Settings>,
+    // An upload may outlast its exchange, when the upstream answers early: the connection is not idle until it ends.
+    _busy: Busy,
 }
 
 impl RequestBody {
     /// Takes over the client's body; the second value tells how far it has come, where there is one.
-    pub fn new(incoming: Incoming, timers: &Rc<Timers>, settings: &Arc<Settings>) -> (Self, Option<Rc<Progress>>) {
+    pub fn new(
+        incoming: Incoming,
+        lent: (&Rc<Timers>, &Rc<Activity>),
+        settings: &Arc<Settings>,
+    ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
         }
+        let (timers, activity) = lent;
         let progress = Rc::new(Progress::default());
         progress.last_ms.set(timers.now_ms());
         let watch = Watch::new(Rc::clone(timers));
-        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, settings: Arc::clone(settings) })), Some(progress))
+        (
+            Self(Some(Streamed {
+                incoming,
+                progress: Rc::clone(&progress),
+                watch,
+                settings: Arc::clone(settings),
+                _busy: activity.begin(),
+            })),
+            Some(progress),
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -36,6 +36,9 @@ pub enum ForwardError {
     /// Reset, or nonsense, before the head was whole.
     #[error("failed to get a response from the upstream")]
     Failed(#[source] hyper::Error),
+    /// It switched protocols though nobody asked it to.
+    #[error("the upstream switched protocols unasked")]
+    Unasked,
     /// The client stopped sending its body, so that there is nobody to answer.
     #[error("the client did not finish its request")]
     Client(State),
@@ -77,6 +80,10 @@ pub async fn forward(
         let sending = lease.sender.try_send_request(request);
         match within(timers, timeout, progress, sending).await {
             None => return Err(ForwardError::Timeout),
+            // Nothing was asked to be upgraded.
+            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(ForwardError::Unasked);
+            }
             Some(Ok(response)) => return Ok(Answer { response, lease }),
             Some(Err(mut failed)) => match (failed.take_message(), progress.map(Progress::state)) {
                 (Some(unsent), _) if is_reused => request = unsent,

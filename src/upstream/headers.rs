@@ -63,8 +63,8 @@ pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
 }
 
 /// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `host` is what the
-/// client asked for.
-pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: Option<&HeaderValue>, identity: &[HeaderName]) {
+/// client asked for, or the upstream's own where an HTTP/1.0 client named none.
+pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderValue, identity: &[HeaderName]) {
     let te_trailers = headers.get_all(TE).iter().any(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers, |name| {
         *name == EXPECT
@@ -78,15 +78,8 @@ pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: Option<&
     join_cookies(headers);
     headers.insert(&X_FORWARDED_FOR, conn.forwarded_for.clone());
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme()));
-    match host {
-        Some(host) => {
-            headers.insert(&X_FORWARDED_HOST, host.clone());
-            headers.insert(HOST, host.clone());
-        }
-        None => {
-            headers.remove(&X_FORWARDED_HOST);
-        }
-    }
+    headers.insert(&X_FORWARDED_HOST, host.clone());
+    headers.insert(HOST, host.clone());
 }
 
 /// Removes from a request's trailers what must not come in by that door: what frames or routes a message (RFC 9110
@@ -140,7 +133,7 @@ mod tests {
         let peer = "192.0.2.7:1234".parse().expect("an address");
         let conn = ConnFacts::new(peer, Transport::Tls("1.3"), Insecure::Refuse);
         let identity = [HeaderName::from_static("x-consumer-id")];
-        prepare_request(&mut headers, &conn, Some(&HeaderValue::from_static("a.example")), &identity);
+        prepare_request(&mut headers, &conn, &HeaderValue::from_static("a.example"), &identity);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_str().expect("text").to_owned()))

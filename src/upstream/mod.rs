@@ -7,6 +7,8 @@ pub mod pool;
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::config::gateway;
 
 /// One `[upstream.NAME]`, ready to serve.
@@ -18,6 +20,8 @@ pub struct Upstream {
     pub host: Box<str>,
     /// Its port.
     pub port: u16,
+    /// Both, for a client that names no host.
+    pub authority: HeaderValue,
     /// Until a connection stands.
     pub connect_timeout: Duration,
     /// Which pool of a worker is its; the same for the same server in every generation.
@@ -31,6 +35,8 @@ impl Upstream {
             name: name.into(),
             host: upstream.server.host.as_str().into(),
             port: upstream.server.port,
+            authority: HeaderValue::try_from(upstream.server.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("localhost")),
             connect_timeout: upstream.connect_timeout,
             pool,
         }

@@ -21,6 +21,8 @@ const IDLE_MAX: usize = 512;
 /// How long one is kept. Shorter than the 60–75 s after which servers hang up, so that it is us who do.
 const IDLE_FOR: Duration = Duration::from_secs(50);
 
+/// Of a connection, each way; a response head must fit into it.
+const BUFFER_MAX: usize = 64 * 1024;
 /// Servers hang up on idle connections after a second at the earliest; until then a copy of the request is not worth its
 /// cost.
 const STALE_AFTER: Duration = Duration::from_millis(500);
@@ -82,8 +84,12 @@ impl Pools {
         stream.set_nodelay(true)?;
         let address = stream.peer_addr()?;
         // Small heads and bodies are cheaper copied into one buffer than gathered.
-        let (sender, connection) =
-            http1::Builder::new().writev(false).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (sender, connection) = http1::Builder::new()
+            .writev(false)
+            .max_buf_size(BUFFER_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
         tokio::task::spawn_local(async move {
             // How it ended is told to the exchange that used it.
             let _ = connection.await;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::commands::console::Failure;
+use crate::config::mask::quoted;
 
 /// Every entry of the file, in order.
 pub(crate) fn all(document: &mut DocumentMut) -> Result<Vec<&mut dyn TableLike>, Failure> {
@@ -47,7 +48,7 @@ pub(crate) fn only<'d>(document: &'d mut DocumentMut, id: &str) -> Result<&'d mu
 /// Nobody has this id; perhaps somebody has one like it.
 pub(crate) fn unknown<'i>(id: &str, ids: impl Iterator<Item = &'i str>) -> Failure {
     let hint = did_you_mean(id, ids);
-    Failure::No(format!("no key has the id {id:?}{hint}"))
+    Failure::No(format!("no key has the id {}{hint}", quoted(id)))
 }
 
 /// `; did you mean "NAME"?`, or nothing.

@@ -81,7 +81,7 @@ fn an_unknown_id_changes_nothing_and_gets_a_hint() {
     let desk = Desk::with_keys("[[key]]\nid = \"billing\"\n[[key]]\nid = \"orders\"\n");
     for command in ["revoke", "disable", "enable", "compromised", "renew", "rotate", "show"] {
         let message = desk.refused(&[command, "biling"], 1);
-        assert!(message.contains("no key has the id \"biling\""), "{message}");
+        assert!(message.contains("no key has the id `biling`"), "{message}");
         assert!(message.contains("did you mean \"billing\"?"), "{message}");
         assert!(!desk.refused(&[command, "zzz"], 1).contains("did you mean"));
     }
