@@ -15,6 +15,7 @@ mod drain;
 mod framing;
 mod headers;
 mod identity;
+mod instruments;
 mod key_commands;
 mod key_files;
 mod leaving;
