@@ -35,7 +35,7 @@ fn the_client_and_the_upstream_agree() {
     let pattern = conn.send(&Req::new(upstream.addr, "GET", "/bytes/100000"));
     assert_eq!(
         (pattern.body.len(), pattern.body[300]),
-        (100_000, (300_usize * 31 ^ 1) as u8)
+        (100_000, ((300_usize * 31) ^ 1) as u8)
     );
     let seen = upstream.request("/echo/x");
     assert_eq!(

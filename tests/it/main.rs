@@ -14,6 +14,7 @@ mod demo;
 mod drain;
 mod framing;
 mod headers;
+mod http2;
 mod identity;
 mod instruments;
 mod key_commands;

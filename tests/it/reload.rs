@@ -121,12 +121,12 @@ fn an_invalid_edit_changes_nothing_and_is_reported_with_its_place() {
         (
             "broken TOML",
             format!("{good}[[key]]\nid = \"b\nhash = 1\n"),
-            "keys.toml:5:",
+            "keys.toml:7:",
         ),
         (
             "an unknown table",
             format!("{good}[kye]\nx = 1\n"),
-            "keys.toml:5:",
+            "keys.toml:6:",
         ),
     ] {
         let (_upstream, gateway) = start("", &good);

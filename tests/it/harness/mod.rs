@@ -4,6 +4,7 @@
 mod cli;
 mod client;
 mod gateway;
+mod h2;
 mod keys;
 mod output;
 mod setup;
@@ -14,6 +15,7 @@ mod wire;
 pub(crate) use cli::{Ran, keyward, keyward_with, wait_within};
 pub(crate) use client::{Conn, Reply, Req, raw};
 pub(crate) use gateway::Gateway;
+pub(crate) use h2::{Answer, Frames, over_h2};
 pub(crate) use keys::{Key, base62_crc, filler_entries, secrets_in};
 pub(crate) use setup::{Setup, free_port, write_certificate};
 pub(crate) use tools::{
