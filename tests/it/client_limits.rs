@@ -149,38 +149,6 @@ fn connections_have_a_largest_number() {
 }
 
 #[test]
-fn a_body_has_a_largest_size() {
-    let (upstream, key, gateway) = gateway("body_bytes_max = \"1KiB\"");
-    assert_eq!(
-        gateway
-            .request("POST", "/small")
-            .bearer(&key)
-            .body(&[b'x'; 1024])
-            .send()
-            .status,
-        200
-    );
-    let reply = gateway
-        .request("POST", "/big")
-        .bearer(&key)
-        .body(&[b'x'; 1025])
-        .send();
-    assert_eq!(reply.status, 413);
-    crate::verdicts::assert_problem(&reply, "body_too_large");
-    assert_eq!(gateway.line_of(&reply)["reason"], "body_too_large");
-    let mut conn = gateway.connect();
-    let chunked = gateway
-        .request("POST", "/chunks")
-        .bearer(&key)
-        .header("Transfer-Encoding", "chunked");
-    conn.write(&chunked.bytes()).unwrap();
-    conn.write(format!("800\r\n{}\r\n0\r\n\r\n", "x".repeat(2048)).as_bytes())
-        .unwrap();
-    assert_eq!(conn.read_reply("POST").unwrap().status, 413);
-    assert_eq!((upstream.count("/big"), upstream.count("/chunks")), (0, 0));
-}
-
-#[test]
 fn a_thousand_silent_connections_do_not_keep_others_out() {
     let (_upstream, key, gateway) = gateway("");
     let held: Vec<Conn> = (0..500).map(|_| gateway.connect()).collect();

@@ -134,20 +134,6 @@ fn the_upstream_learns_where_a_request_came_from() {
 }
 
 #[test]
-fn the_host_an_upstream_sees_is_the_operators_choice() {
-    let (upstream, key) = (Upstream::start(), Key::new());
-    for (setting, host) in [
-        ("preserve", "api.example.com".to_owned()),
-        ("internal.example", "internal.example".to_owned()),
-    ] {
-        let config = format!("[upstream.default]\nservers = [\"@UP@\"]\nhost = \"{setting}\"\n");
-        let gateway = Setup::with(&upstream, &config, &key.entry("a", "")).start();
-        assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
-        assert_eq!(upstream.request("/").all("host"), [host]);
-    }
-}
-
-#[test]
 fn a_path_and_a_query_pass_as_they_were_sent() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();

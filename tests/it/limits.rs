@@ -219,30 +219,6 @@ fn a_key_without_limits_is_unlimited_and_says_nothing() {
 }
 
 #[test]
-fn a_route_has_limits_of_its_own_and_a_cost() {
-    let config = "[[route]]\npath = \"/search/*\"\nlimits = [\"2/h\"]\n[[route]]\npath = \"/export/*\"\ncost = 4\n[[route]]\n";
-    let (_upstream, key, gateway) = gateway(config, "[\"10/h\"]");
-    let mut conn = gateway.connect();
-    let search = gateway.get("/search/x").bearer(&key);
-    assert_eq!(statuses(&mut conn, &search, 3), [200, 200, 429]);
-    let export = conn.send(&gateway.get("/export/x").bearer(&key));
-    assert_eq!(
-        parameter(export.header("ratelimit").unwrap(), "r"),
-        Some(4),
-        "10 - 2 searches - one export of 4"
-    );
-    assert_eq!(
-        statuses(&mut conn, &gateway.get("/export/x").bearer(&key), 2),
-        [200, 429]
-    );
-    assert_eq!(
-        conn.send(&gateway.get("/").bearer(&key)).status,
-        429,
-        "10 of 10 are spent"
-    );
-}
-
-#[test]
 fn the_legacy_headers_are_there_when_asked_for_and_none_when_not() {
     let (_upstream, key, gateway) = gateway("[limits]\nheaders = [\"x-ratelimit\"]\n", "[\"5/h\"]");
     let reply = gateway.get("/").bearer(&key).send();
@@ -341,24 +317,6 @@ fn refused_credentials_do_not_drain_the_total() {
         gateway.line_of(&throttled)["reason"],
         "rate_limited",
         "the key's limit refused, not the gateway's"
-    );
-}
-
-#[test]
-fn open_routes_have_a_limit_per_address() {
-    let config =
-        "[limits]\nopen = \"2/h\"\n[[route]]\npath = \"/open/*\"\nauth = \"open\"\n[[route]]\n";
-    let (_upstream, key, gateway) = gateway(config, "[\"100/h\"]");
-    assert_eq!(
-        statuses(&mut gateway.connect(), &gateway.get("/open/x"), 3),
-        [200, 200, 429]
-    );
-    let refused = gateway.get("/open/x").send();
-    assert_eq!(gateway.line_of(&refused)["reason"], "ip_limited");
-    assert_eq!(
-        gateway.get("/").bearer(&key).send().status,
-        200,
-        "a keyed route is not the open ones' business"
     );
 }
 

@@ -344,19 +344,3 @@ fn the_gateway_tells_its_own_life() {
             .starts_with("http://127.0.0.1:")
     );
 }
-
-#[test]
-fn paths_that_are_skipped_leave_no_line() {
-    let (upstream, key) = (Upstream::start(), Key::new());
-    let config = "[log]\nskip = [\"/healthz\"]\n[[route]]\npath = \"/healthz\"\nauth = \"open\"\n[[route]]\n";
-    let mut gateway = Setup::with(&upstream, config, &key.entry("a", "")).start();
-    assert_eq!(gateway.get("/healthz").send().status, 200);
-    assert_eq!(gateway.get("/other").bearer(&key).send().status, 200);
-    gateway.stop();
-    let paths: Vec<Value> = gateway
-        .decisions()
-        .iter()
-        .map(|l| l["url.path"].clone())
-        .collect();
-    assert_eq!(paths, ["/other"]);
-}
