@@ -27,7 +27,7 @@ fn a_request_that_runs_is_finished() {
             "{signal}"
         );
         assert_eq!(gateway.wait_exit().code(), Some(0), "{signal}");
-        assert_eq!(gateway.decisions().len(), 1, "its line was still written");
+        assert_eq!(gateway.decided(), 1, "its line was still written");
         assert_eq!(gateway.events("stop").len(), 1);
     }
 }
@@ -60,7 +60,7 @@ fn grace_has_an_end() {
     gateway.signal("TERM");
     gateway.wait_exit();
     assert_eq!(
-        gateway.decisions().len(),
+        gateway.decided(),
         1,
         "what was cut off has its line too:\n{}",
         gateway.text()

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::output::{Output, parse};
+use super::output::{Lines, Output, parse};
 use super::{Conn, PATIENCE, Reply, Req, Setup, eventually, poll, secrets_in};
 
 /// A running gateway. On drop it is ended by its id, and everything it ever said is searched for secrets.
@@ -151,50 +151,51 @@ impl Gateway {
         self.dir.path().join("keyward.toml")
     }
 
-    /// Every line so far, from wherever the lines go.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    /// Looks at every line so far, from wherever the lines go.
+    fn look<T>(&self, at: impl FnOnce(&Lines) -> T) -> T {
+        let Some(file) = &self.log_file else {
+            return self.output.look(at);
+        };
         let mut lines = self.output.lines();
-        if let Some(text) = self
-            .log_file
-            .as_ref()
-            .and_then(|f| fs::read_to_string(f).ok())
-        {
-            // The last piece is a line only once its newline is there.
-            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            lines.extend(whole.lines().map(str::to_owned));
-        }
-        lines
+        let text = fs::read_to_string(file).unwrap_or_default();
+        // The last piece is a line only once its newline is there.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().for_each(|l| lines.push(l.to_owned()));
+        at(&lines)
+    }
+
+    /// Every line, requests first.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.look(|l| l.requests.iter().chain(&l.life).cloned().collect())
     }
 
     pub(crate) fn text(&self) -> String {
-        self.lines().join("\n")
+        self.look(Lines::text)
     }
 
+    /// The lines of one event that is no request's.
     pub(crate) fn events(&self, event: &str) -> Vec<Value> {
-        parse(&self.lines())
-            .into_iter()
-            .filter(|l| l["event"] == event)
-            .collect()
+        let mut events = self.look(|l| parse(&l.life));
+        events.retain(|l| l["event"] == event);
+        events
     }
 
     /// All `decision` and `throttle` lines.
     pub(crate) fn decisions(&self) -> Vec<Value> {
-        parse(&self.lines())
-            .into_iter()
-            .filter(is_decision)
-            .collect()
+        self.look(|l| parse(&l.requests))
+    }
+
+    /// How many of them there are.
+    pub(crate) fn decided(&self) -> usize {
+        self.look(|l| l.requests.len())
     }
 
     /// The one line of a request.
     pub(crate) fn line_of(&self, reply: &Reply) -> Value {
-        let id = reply.request_id();
-        let line = self.wait_decision(&format!("the line of {id}"), |l| l["request_id"] == id);
-        let lines = self
-            .decisions()
-            .into_iter()
-            .filter(|l| l["request_id"] == id)
-            .count();
-        assert_eq!(lines, 1, "exactly one line per request");
+        let id = format!("\"request_id\":\"{}\"", reply.request_id());
+        let found = || self.look(|l| parse(l.requests.iter().filter(|l| l.contains(&id))));
+        let line = eventually(&format!("the line with {id}"), || found().pop());
+        assert_eq!(found().len(), 1, "exactly one line per request");
         line
     }
 
@@ -264,16 +265,11 @@ impl Drop for Gateway {
         drop(self.child.kill());
         drop(self.child.wait());
         if std::thread::panicking() {
-            let lines = self.lines();
-            let tail: Vec<&str> = lines
-                .iter()
-                .rev()
-                .take(30)
-                .rev()
-                .map(String::as_str)
-                .collect();
             // The harness's one word to whoever reads a failure.
-            eprintln_tail(&tail);
+            self.look(|l| {
+                print_last("the gateway's life", &l.life, 20);
+                print_last("its last requests", &l.requests, 5);
+            });
         } else {
             let found = secrets_in(&self.text());
             assert!(
@@ -288,15 +284,9 @@ impl Drop for Gateway {
     clippy::print_stderr,
     reason = "a failing test shows what the gateway said last"
 )]
-fn eprintln_tail(lines: &[&str]) {
-    eprintln!(
-        "--- the gateway's last lines ---\n{}\n---",
-        lines.join("\n")
-    );
-}
-
-pub(crate) fn is_decision(line: &Value) -> bool {
-    line["event"] == "decision" || line["event"] == "throttle"
+fn print_last(what: &str, lines: &[String], count: usize) {
+    let start = lines.len().saturating_sub(count);
+    eprintln!("--- {what} ---\n{}", lines[start..].join("\n"));
 }
 
 fn address_of(url: &str) -> SocketAddr {
