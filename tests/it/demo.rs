@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::harness::{eventually, tool, wait_within};
 
 /// The demo as a process, ended by its id.
@@ -60,36 +62,69 @@ fn run(line: &str, dir: &Path) -> String {
     wait_within(shell, std::time::Duration::from_secs(30)).all()
 }
 
+/// The demo's `decision` and `throttle` lines so far.
+fn decisions(demo: &Demo) -> Vec<Value> {
+    let said = demo.output.lock().unwrap().clone();
+    let lines = said
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    lines
+        .filter(|l| l["event"] == "decision" || l["event"] == "throttle")
+        .collect()
+}
+
 #[test]
 fn the_printed_lines_do_what_they_say() {
     let dir = tempfile::tempdir().unwrap();
-    let demo = start(dir.path());
-    let text = || demo.output.lock().unwrap().clone();
+    let mut demo = start(dir.path());
     let lines: Vec<String> = eventually("four curl lines", || {
-        let said = text();
-        let lines: Vec<String> = said
+        let said = demo.output.lock().unwrap().clone();
+        let commands = said
             .lines()
-            .map(|l| l.trim().trim_start_matches("$ ").to_owned())
+            .map(|l| l.trim().trim_start_matches("$ ").to_owned());
+        let lines: Vec<String> = commands
             .filter(|l| !l.starts_with('{') && !l.starts_with('#') && l.contains("curl "))
             .collect();
         (lines.len() >= 4).then_some(lines)
     });
-    let answers: Vec<String> = lines.iter().map(|l| run(l, dir.path())).collect();
-    for (n, status) in ["200", "401", "429", "401"].iter().enumerate() {
-        assert!(
-            answers[n].contains(status),
-            "line {n} was to say {status}:\n{}\n{}",
-            lines[n],
-            answers[n]
-        );
-    }
     assert!(
-        lines.iter().any(|l| l.contains("https://")),
+        lines.iter().all(|l| l.contains("https://")),
         "over its TLS port: {lines:?}"
     );
-    for reason in ["allowed", "rate_limited", "revoked"] {
-        eventually(&format!("the decision {reason}"), || {
-            text().contains(reason).then_some(())
-        });
+    for (line, expected) in lines.iter().zip([
+        ("allowed", 200),
+        ("unknown_key", 401),
+        ("rate_limited", 429),
+        ("revoked", 401),
+    ]) {
+        let before = decisions(&demo).len();
+        let answer = run(line, dir.path());
+        eventually(
+            &format!("the decision {expected:?} after {line}, which said {answer}"),
+            || {
+                let mut new = decisions(&demo).into_iter().skip(before);
+                new.find(|l| {
+                    (
+                        l["reason"].as_str().unwrap(),
+                        l["http.response.status_code"].as_i64().unwrap(),
+                    ) == expected
+                })
+            },
+        );
     }
+    let id = demo.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = eventually("the demo to end", || demo.child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+    let scratch = lines[0]
+        .split_whitespace()
+        .find_map(|w| w.strip_suffix("/cert.pem"))
+        .expect("a certificate");
+    assert!(!Path::new(scratch).exists(), "the scratch folder is gone");
 }

@@ -223,22 +223,28 @@ fn an_answer_flows_before_it_is_whole() {
 #[test]
 fn many_requests_share_one_http_2_connection() {
     let (upstream, key) = (Upstream::start(), Key::new());
-    let mut gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let config =
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{ cert = \"t.pem\", key = \"t.key\" }]\n";
+    let setup = Setup::with(&upstream, config, &key.entry("a", "")).certificate("t", "localhost");
+    let mut gateway = setup.start();
     let auth = format!("authorization: Bearer {}", key.text);
-    let base = format!("http://{}/bytes", gateway.addr());
+    let ca = gateway.dir.path().join("t.pem").display().to_string();
+    let base = format!("https://localhost:{}/bytes", gateway.addr().port());
     let urls: Vec<String> = (0..30).map(|n| format!("{base}/{}", 1000 + n)).collect();
+    let format = "%{http_version} %{http_code} %{size_download}\n";
     let mut args = vec![
-        "--http2-prior-knowledge",
+        "--http2",
+        "--cacert",
+        &ca,
         "-Z",
         "--parallel-max",
         "10",
         "-H",
         &auth,
         "-w",
-        "%{http_version} %{http_code} %{size_download}\n",
+        format,
     ];
-    let sinks: Vec<&str> = urls.iter().flat_map(|_| ["-o", "/dev/null"]).collect();
-    args.extend(sinks);
+    args.extend(urls.iter().flat_map(|_| ["-o", "/dev/null"]));
     args.extend(urls.iter().map(String::as_str));
     let printed = curl_ok(&args);
     let mut sizes: Vec<&str> = printed
