@@ -10,41 +10,25 @@ fn audit_headers_name_the_request_and_the_key_but_never_the_key_itself() {
     let refused = gateway.get("/").bearer(&Key::new()).send();
     for reply in [&allowed, &refused] {
         assert_eq!(reply.all("x-request-id").len(), 1);
-        let fingerprint = reply
-            .header("x-api-key-fingerprint")
-            .expect("a fingerprint");
-        assert!(
-            fingerprint.len() == 12 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit()),
-            "{fingerprint}"
-        );
+        let fingerprint = reply.header("x-api-key-fingerprint").expect("a fingerprint");
+        assert!(fingerprint.len() == 12 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit()), "{fingerprint}");
         assert_eq!(gateway.line_of(reply)["key.fingerprint"], fingerprint);
     }
     assert_ne!(allowed.request_id(), refused.request_id());
-    assert_eq!(
-        gateway.get("/").send().header("x-api-key-fingerprint"),
-        None,
-        "nothing was presented"
-    );
+    assert_eq!(gateway.get("/").send().header("x-api-key-fingerprint"), None, "nothing was presented");
 }
 
 #[test]
 fn audit_headers_can_be_turned_off() {
     let (upstream, key) = (Upstream::start(), Key::new());
-    let gateway = Setup::with(
-        &upstream,
-        "[keys]\naudit_headers = false\n",
-        &key.entry("a", ""),
-    )
-    .start();
+    let gateway = Setup::with(&upstream, "[keys]\naudit_headers = false\n", &key.entry("a", "")).start();
     let reply = gateway.get("/").bearer(&key).send();
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("x-request-id"), None);
     assert_eq!(reply.header("x-api-key-fingerprint"), None);
     let refused = gateway.get("/").send();
     let id = refused.json()["request_id"].as_str().unwrap().to_owned();
-    gateway.wait_decision("the line the body points to", |l| {
-        l["request_id"] == id.as_str()
-    });
+    gateway.wait_decision("the line the body points to", |l| l["request_id"] == id.as_str());
 }
 
 #[test]
@@ -83,9 +67,6 @@ fn a_refused_head_request_has_no_body() {
     for _ in 0..2 {
         let reply = conn.send(&gateway.request("HEAD", "/"));
         assert_eq!((reply.status, reply.body.len()), (401, 0));
-        assert_eq!(
-            reply.header("www-authenticate"),
-            Some("Bearer realm=\"api\"")
-        );
+        assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"api\""));
     }
 }

@@ -22,8 +22,7 @@ fn a_large_download_streams() {
     let (_upstream, key, gateway) = start();
     let before = gateway.rss_kib();
     let mut conn = gateway.connect();
-    conn.write(&gateway.get(&format!("/bytes/{SIZE}")).bearer(&key).bytes())
-        .unwrap();
+    conn.write(&gateway.get(&format!("/bytes/{SIZE}")).bearer(&key).bytes()).unwrap();
     let (mut got, mut peak, mut parts, mut hash) = (0, 0, 0_u32, Sha256::new());
     conn.read_into("GET", &mut |part| {
         got += part.len() as u64;
@@ -36,21 +35,12 @@ fn a_large_download_streams() {
     .unwrap();
     assert_eq!(got, SIZE);
     let mut expected = Sha256::new();
-    let pattern: Vec<u8> = (0..1 << 16)
-        .map(|n: usize| (n.wrapping_mul(31) ^ (n >> 8)) as u8)
-        .collect();
+    let pattern: Vec<u8> = (0..1 << 16).map(|n: usize| (n.wrapping_mul(31) ^ (n >> 8)) as u8).collect();
     for _ in 0..SIZE / (1 << 16) {
         expected.update(&pattern);
     }
-    assert_eq!(
-        hash.finalize(),
-        expected.finalize(),
-        "the bytes are the upstream's"
-    );
-    assert!(
-        peak < before + GROWTH_MAX_KIB,
-        "memory went from {before} to {peak} KiB"
-    );
+    assert_eq!(hash.finalize(), expected.finalize(), "the bytes are the upstream's");
+    assert!(peak < before + GROWTH_MAX_KIB, "memory went from {before} to {peak} KiB");
 }
 
 #[test]
@@ -58,10 +48,7 @@ fn a_large_upload_streams() {
     let (upstream, key, gateway) = start();
     let before = gateway.rss_kib();
     let mut conn = gateway.connect();
-    let request = gateway
-        .request("PUT", "/up")
-        .bearer(&key)
-        .header("Content-Length", &SIZE.to_string());
+    let request = gateway.request("PUT", "/up").bearer(&key).header("Content-Length", &SIZE.to_string());
     conn.write(&request.bytes()).unwrap();
     let (part, mut peak, mut hash) = (vec![b'k'; 1 << 16], 0, Sha256::new());
     for n in 0..SIZE / (1 << 16) {
@@ -75,10 +62,7 @@ fn a_large_upload_streams() {
     let seen = upstream.request("/up");
     let sent: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!((seen.body_len, seen.body_sha256), (SIZE, sent));
-    assert!(
-        peak < before + GROWTH_MAX_KIB,
-        "memory went from {before} to {peak} KiB"
-    );
+    assert!(peak < before + GROWTH_MAX_KIB, "memory went from {before} to {peak} KiB");
 }
 
 #[test]
@@ -89,19 +73,13 @@ fn slow_readers_of_large_answers_do_not_fill_the_memory() {
     let mut held = Vec::new();
     for _ in 0..30 {
         let mut conn = gateway.connect();
-        conn.write(&gateway.get("/flood").bearer(&key).bytes())
-            .unwrap();
+        conn.write(&gateway.get("/flood").bearer(&key).bytes()).unwrap();
         held.push(conn);
     }
     let addr = gateway.addr();
     let ordinary = gateway.get("/").bearer(&key);
-    let busy = thread::spawn(move || {
-        (0..200).all(|_| crate::harness::Conn::open(addr).send(&ordinary).status == 200)
-    });
+    let busy = thread::spawn(move || (0..200).all(|_| crate::harness::Conn::open(addr).send(&ordinary).status == 200));
     assert!(busy.join().unwrap());
     let after = gateway.rss_kib();
-    assert!(
-        after < before + GROWTH_MAX_KIB,
-        "memory went from {before} to {after} KiB"
-    );
+    assert!(after < before + GROWTH_MAX_KIB, "memory went from {before} to {after} KiB");
 }

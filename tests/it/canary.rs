@@ -2,35 +2,22 @@
 
 use std::fs;
 
-use crate::harness::{
-    Gateway, Key, Req, Setup, Upstream, curl, free_port, keyward, keyward_with, raw,
-};
+use crate::harness::{Gateway, Key, Req, Setup, Upstream, curl, free_port, keyward, keyward_with, raw};
 
 /// Asserts that no form of the key stands in what was said.
 #[track_caller]
 fn absent(key: &Key, what: &str, said: &str) {
-    for (form, text) in [
-        ("text", key.text.as_str()),
-        ("secret part", key.secret().unwrap()),
-        ("digest", &key.digest_hex()),
-    ] {
-        assert!(
-            !said.contains(text),
-            "the canary's {form} is in {what}:\n{said}"
-        );
+    for (form, text) in
+        [("text", key.text.as_str()), ("secret part", key.secret().unwrap()), ("digest", &key.digest_hex())]
+    {
+        assert!(!said.contains(text), "the canary's {form} is in {what}:\n{said}");
         let encoded = text.replace('_', "%5F");
-        assert!(
-            !said.to_lowercase().contains(&encoded.to_lowercase()),
-            "the canary's {form} is in {what}:\n{said}"
-        );
+        assert!(!said.to_lowercase().contains(&encoded.to_lowercase()), "the canary's {form} is in {what}:\n{said}");
     }
     // Nor enough of it to find it: any eleven characters in a row of the secret.
     let secret = key.secret().unwrap();
     for at in 0..secret.len() - 11 {
-        assert!(
-            !said.contains(&secret[at..at + 11]),
-            "a piece of the canary is in {what}:\n{said}"
-        );
+        assert!(!said.contains(&secret[at..at + 11]), "a piece of the canary is in {what}:\n{said}");
     }
 }
 
@@ -44,21 +31,11 @@ fn everywhere(gateway: &Gateway, key: &Key) -> Vec<Req> {
         gateway.get(&format!("/query?q=1&api%5Fkey={}", k.replace('_', "%5F"))),
         gateway.get(&format!("/not-a-source?token={k}")).bearer(key),
         gateway.get(&format!("/path/{k}/x")).bearer(key),
-        gateway
-            .get("/cookie")
-            .header("Cookie", &format!("a=b; session={k}")),
-        gateway
-            .get("/ws")
-            .header("Sec-WebSocket-Protocol", &format!("keyward.{k}, chat")),
+        gateway.get("/cookie").header("Cookie", &format!("a=b; session={k}")),
+        gateway.get("/ws").header("Sec-WebSocket-Protocol", &format!("keyward.{k}, chat")),
         gateway.get("/agent").bearer(key).header("User-Agent", k),
-        gateway
-            .get("/referer")
-            .bearer(key)
-            .header("Referer", &format!("https://x/?k={k}")),
-        gateway
-            .get("/host")
-            .bearer(key)
-            .header("Host", &format!("{k}.example.com")),
+        gateway.get("/referer").bearer(key).header("Referer", &format!("https://x/?k={k}")),
+        gateway.get("/host").bearer(key).header("Host", &format!("{k}.example.com")),
         gateway
             .get("/trace")
             .bearer(key)
@@ -73,26 +50,15 @@ fn everywhere(gateway: &Gateway, key: &Key) -> Vec<Req> {
         gateway.get("/hang").bearer(key),
         gateway.request("DELETE", "/only-get").bearer(key),
         gateway.get("/only-get/../x").bearer(key),
-        gateway
-            .get("/form")
-            .header("Authorization", &format!("Bearer  {k}")),
-        gateway
-            .get("/form")
-            .header("Authorization", &format!("Bearer {k},")),
-        gateway
-            .get("/form")
-            .header("Authorization", &format!("Bearer \"{k}\"")),
-        gateway
-            .get("/form")
-            .header("Authorization", &format!("Basic {k}")),
+        gateway.get("/form").header("Authorization", &format!("Bearer  {k}")),
+        gateway.get("/form").header("Authorization", &format!("Bearer {k},")),
+        gateway.get("/form").header("Authorization", &format!("Bearer \"{k}\"")),
+        gateway.get("/form").header("Authorization", &format!("Basic {k}")),
         gateway.get("/broken").api_key(&key.bad_checksum()),
         gateway.get("/broken").api_key(&k[..k.len() - 1]),
         gateway.get("/broken").api_key(&format!("{k}{k}")),
         gateway.get("/broken").api_key(&k.to_uppercase()),
-        gateway
-            .request("POST", "/body")
-            .bearer(key)
-            .body(k.as_bytes()),
+        gateway.request("POST", "/body").bearer(key).body(k.as_bytes()),
     ]
 }
 
@@ -136,18 +102,10 @@ fn feed(gateway: &Gateway, key: &Key, heard: &mut String) {
             heard.push_str(&reply.everything());
         }
     }
-    heard.push_str(
-        &Req::new(gateway.listener(1), "GET", "/insecure")
-            .bearer(key)
-            .send()
-            .everything(),
-    );
+    heard.push_str(&Req::new(gateway.listener(1), "GET", "/insecure").bearer(key).send().everything());
     let ca = gateway.dir.path().join("t.pem").display().to_string();
     let auth = format!("authorization: Bearer {k}");
-    let url = format!(
-        "https://localhost:{}/tls?api_key={k}",
-        gateway.listener(2).port()
-    );
+    let url = format!("https://localhost:{}/tls?api_key={k}", gateway.listener(2).port());
     heard.push_str(&curl(&["--cacert", &ca, "--http2", "-i", "-H", &auth, &url]).all());
 }
 
@@ -156,15 +114,8 @@ fn a_canary_key_is_found_in_no_output() {
     let (upstream, key, other) = (Upstream::start(), Key::new(), Key::new());
     let mut heard = String::new();
     // Allowed, then throttled, revoked, expired, quarantined and unknown: the same requests against every state.
-    for fields in [
-        "",
-        "limits = [\"2/h\"]",
-        "state = \"revoked\"",
-        "expires = 2020-01-01T00:00:00Z",
-        "state = \"x\"",
-    ] {
-        let setup = Setup::with(&upstream, CONFIG, &key.entry("canary", fields))
-            .certificate("t", "localhost");
+    for fields in ["", "limits = [\"2/h\"]", "state = \"revoked\"", "expires = 2020-01-01T00:00:00Z", "state = \"x\""] {
+        let setup = Setup::with(&upstream, CONFIG, &key.entry("canary", fields)).certificate("t", "localhost");
         let mut gateway = setup.start();
         feed(&gateway, &key, &mut heard);
         fs::write(gateway.keys_path(), other.entry("other", "")).unwrap();
@@ -174,11 +125,7 @@ fn a_canary_key_is_found_in_no_output() {
         absent(&key, "the gateway's lines", &gateway.text());
     }
     absent(&key, "what clients heard", &heard);
-    for seen in upstream
-        .seen()
-        .iter()
-        .filter(|s| !s.path().contains("/path/") && !s.target().contains("token="))
-    {
+    for seen in upstream.seen().iter().filter(|s| !s.path().contains("/path/") && !s.target().contains("token=")) {
         let taken = ["/plain", "/header", "/query", "/cookie", "/ws"];
         if taken.contains(&seen.path()) {
             absent(&key, "what the upstream saw", &seen.raw());
@@ -190,9 +137,7 @@ fn a_canary_key_is_found_in_no_output() {
 fn a_canary_is_not_in_what_a_gateway_without_an_upstream_says() {
     let key = Key::new();
     let url = format!("http://{}", free_port());
-    let gateway = Setup::before(&url, CONFIG, &key.entry("canary", ""))
-        .certificate("t", "localhost")
-        .start();
+    let gateway = Setup::before(&url, CONFIG, &key.entry("canary", "")).certificate("t", "localhost").start();
     let mut heard = String::new();
     feed(&gateway, &key, &mut heard);
     absent(&key, "what clients heard", &heard);
@@ -213,9 +158,7 @@ fn mispasted(key: &Key) -> Vec<(String, String)> {
         keys(format!("[[key]]\nid = \"a\"\nhash = \"{h}0\"\n")),
         keys(format!("[[key]]\nid = \"a\"\nhash = '{h}\n")),
         keys(format!("[[key]]\nid = \"a\"\n{k} = \"{k}\"\n")),
-        keys(format!(
-            "[[key]]\nid = \"a\"\nhash = \"{h}\"\n[[key]]\nid = \"b\"\nhash = \"{h}\"\n"
-        )),
+        keys(format!("[[key]]\nid = \"a\"\nhash = \"{h}\"\n[[key]]\nid = \"b\"\nhash = \"{h}\"\n")),
         keys(format!(
             "[[key]]\nid = \"a\"\nhash = \"{h}\"\nstate = \"{k}\"\nexpires = \"{k}\"\nlimits = [\"{k}\"]\nplan = \"{k}\"\n"
         )),
@@ -225,10 +168,7 @@ fn mispasted(key: &Key) -> Vec<(String, String)> {
         config(format!("[keys]\n{k} = 1\n")),
         config(format!("[keys]\nkey = \"{k}\n")),
         config(format!("{k}\n")),
-        (
-            format!("upstream.default.servers = [\"http://user:{k}@127.0.0.1:1/?k={k}\"]\n"),
-            String::new(),
-        ),
+        (format!("upstream.default.servers = [\"http://user:{k}@127.0.0.1:1/?k={k}\"]\n"), String::new()),
     ]
 }
 
@@ -266,13 +206,7 @@ fn a_canary_given_to_commands_is_not_shown_back() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("keys.toml"), key.entry("canary", "")).unwrap();
     let stdin = format!("{}\n", key.text);
-    let identify = keyward_with(
-        dir.path(),
-        &["key", "identify", "--keys", "keys.toml"],
-        &stdin,
-        &[],
-    )
-    .ok();
+    let identify = keyward_with(dir.path(), &["key", "identify", "--keys", "keys.toml"], &stdin, &[]).ok();
     absent(&key, "key identify", &identify.all());
     for args in [
         vec!["key", "identify", &key.text, "--keys", "keys.toml"],

@@ -28,13 +28,7 @@ fn the_smallest_file_is_one_line() {
     keyward(dir.path(), &["check"]).exits(0);
     let elsewhere = tempfile::tempdir().unwrap();
     let config = dir.path().join("keyward.toml").display().to_string();
-    crate::harness::keyward_with(
-        elsewhere.path(),
-        &["check"],
-        "",
-        &[("KEYWARD_CONFIG", &config)],
-    )
-    .exits(0);
+    crate::harness::keyward_with(elsewhere.path(), &["check"], "", &[("KEYWARD_CONFIG", &config)]).exits(0);
 }
 
 #[test]
@@ -89,88 +83,39 @@ fn the_files_that_come_with_the_gateway_are_good() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let dir = tempfile::tempdir().unwrap();
     for name in ["keyward.toml", "keys.toml"] {
-        fs::copy(shipped.join(name), dir.path().join(name))
-            .unwrap_or_else(|e| panic!("config/{name}: {e}"));
+        fs::copy(shipped.join(name), dir.path().join(name)).unwrap_or_else(|e| panic!("config/{name}: {e}"));
     }
     check(dir.path()).exits(0);
 }
 
 /// A mistake, and what `check` has to say about it.
 const MISTAKES: &[(&str, &str, &str)] = &[
-    (
-        "[htpp]\nheaders_max = 1\n",
-        "keyward.toml:2:2",
-        "did you mean",
-    ),
-    (
-        "[http]\nheader_timeot = \"1s\"\n",
-        "keyward.toml:3:1",
-        "header_timeout",
-    ),
-    (
-        "[http]\nheader_timeout = \"1 sec\"\n",
-        "keyward.toml:3:18",
-        "",
-    ),
+    ("[htpp]\nheaders_max = 1\n", "keyward.toml:2:2", "did you mean"),
+    ("[http]\nheader_timeot = \"1s\"\n", "keyward.toml:3:1", "header_timeout"),
+    ("[http]\nheader_timeout = \"1 sec\"\n", "keyward.toml:3:18", ""),
     ("[http]\nheader_timeout = 10\n", "keyward.toml:3:18", ""),
     ("[http]\nheaders_max = \"100\"\n", "keyward.toml:3:15", ""),
-    (
-        "[http]\nheader_bytes_max = \"32kb\"\n",
-        "keyward.toml:3:20",
-        "",
-    ),
+    ("[http]\nheader_bytes_max = \"32kb\"\n", "keyward.toml:3:20", ""),
     ("[limits]\ntotal = \"100\"\n", "keyward.toml:3:9", ""),
     ("[limits]\ntotal = \"0/s\"\n", "keyward.toml:3:9", ""),
-    (
-        "[limits]\nheaders = [\"x-rate-limit\"]\n",
-        "keyward.toml:3:12",
-        "x-ratelimit",
-    ),
-    (
-        "[keys]\nsources = [\"baerer\"]\n",
-        "keyward.toml:3:12",
-        "bearer",
-    ),
-    (
-        "[keys]\nsources = [\"header:bad name\"]\n",
-        "keyward.toml:3:12",
-        "",
-    ),
+    ("[limits]\nheaders = [\"x-rate-limit\"]\n", "keyward.toml:3:12", "x-ratelimit"),
+    ("[keys]\nsources = [\"baerer\"]\n", "keyward.toml:3:12", "bearer"),
+    ("[keys]\nsources = [\"header:bad name\"]\n", "keyward.toml:3:12", ""),
     ("[keys]\nstatus_missing = 404\n", "keyward.toml:3:18", ""),
     ("[keys]\nprefix = \"k w\"\n", "keyward.toml:3:10", ""),
-    (
-        "[keys]\npepper = \"hunter2\"\n",
-        "keyward.toml:3:10",
-        "env:",
-    ),
+    ("[keys]\npepper = \"hunter2\"\n", "keyward.toml:3:10", "env:"),
     ("[[route]]\nauth = \"opne\"\n", "keyward.toml:3:8", "open"),
     ("[[route]]\npath = \"v1/*\"\n", "keyward.toml:3:8", ""),
     ("[[route]]\npath = \"/v1/*/x\"\n", "keyward.toml:3:8", ""),
-    (
-        "[[route]]\nupstream = \"orders\"\n",
-        "keyward.toml:3:12",
-        "",
-    ),
-    (
-        "[[listener]]\naddress = \"localhost\"\n",
-        "keyward.toml:3:11",
-        "",
-    ),
-    (
-        "[[listener]]\naddress = \"127.0.0.1:0\"\ninsecure = \"perhaps\"\n",
-        "keyward.toml:4:12",
-        "",
-    ),
+    ("[[route]]\nupstream = \"orders\"\n", "keyward.toml:3:12", ""),
+    ("[[listener]]\naddress = \"localhost\"\n", "keyward.toml:3:11", ""),
+    ("[[listener]]\naddress = \"127.0.0.1:0\"\ninsecure = \"perhaps\"\n", "keyward.toml:4:12", ""),
     (
         "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{ cert = \"no.pem\", key = \"no.key\" }]\n",
         "keyward.toml:4:",
         "no.pem",
     ),
-    (
-        "[upstream.other]\nservers = [\"ftp://127.0.0.1\"]\n",
-        "keyward.toml:3:12",
-        "",
-    ),
+    ("[upstream.other]\nservers = [\"ftp://127.0.0.1\"]\n", "keyward.toml:3:12", ""),
     ("[upstream.other]\nservers = []\n", "keyward.toml:3:11", ""),
     ("[log]\nlevel = \"loud\"\n", "keyward.toml:3:9", ""),
     ("this is not toml\n", "keyward.toml:2:", ""),
@@ -184,10 +129,7 @@ fn a_mistake_is_named_with_its_place_and_a_hint() {
         let said = ran.all();
         assert!(said.contains(place), "{text} is not at {place}:\n{said}");
         assert!(said.contains(hint), "{text}: no word of {hint}:\n{said}");
-        assert!(
-            !said.contains("hunter2") || text.contains("hunter2"),
-            "{said}"
-        );
+        assert!(!said.contains("hunter2") || text.contains("hunter2"), "{said}");
         keyward(dir.path(), &["run", "-c", "keyward.toml"]).exits(78);
     }
 }
@@ -196,10 +138,7 @@ fn a_mistake_is_named_with_its_place_and_a_hint() {
 fn the_offending_line_is_shown() {
     let dir = folder(&format!("{UP}[http]\nheaders_mxa = 5\n"), "");
     let said = check(dir.path()).exits(1).all();
-    assert!(
-        said.contains("headers_mxa = 5") && said.contains("headers_max"),
-        "{said}"
-    );
+    assert!(said.contains("headers_mxa = 5") && said.contains("headers_max"), "{said}");
 }
 
 #[test]
@@ -215,13 +154,7 @@ fn all_problems_of_all_files_come_in_one_pass() {
         "[[key]]\nid = \"a\"\nhash = \"sha256:zz\"\n\n[[key]]\nid = \"B A D\"\nhash = 1\n",
     );
     let said = check(dir.path()).exits(1).all();
-    for place in [
-        "keyward.toml:3:",
-        "keyward.toml:5:",
-        "keyward.toml:7:",
-        "keys.toml:3:",
-        "keys.toml:6:",
-    ] {
+    for place in ["keyward.toml:3:", "keyward.toml:5:", "keyward.toml:7:", "keys.toml:3:", "keys.toml:6:"] {
         assert!(said.contains(place), "{place} is missing:\n{said}");
     }
 }
@@ -238,24 +171,15 @@ fn a_quarantined_entry_is_a_problem_for_check_and_none_for_run() {
 fn check_answers_programs_too() {
     let dir = folder(&format!("{UP}[http]\nheaders_max = \"x\"\n"), "");
     let ran = keyward(dir.path(), &["check", "-c", "keyward.toml", "--json"]).exits(1);
-    let parsed: Vec<Value> = serde_json::Deserializer::from_str(&ran.stdout)
-        .into_iter()
-        .map(|v| v.expect("JSON"))
-        .collect();
+    let parsed: Vec<Value> =
+        serde_json::Deserializer::from_str(&ran.stdout).into_iter().map(|v| v.expect("JSON")).collect();
     assert!(!parsed.is_empty());
     let text = ran.stdout.replace(char::is_whitespace, "");
-    assert!(
-        text.contains("\"line\":3")
-            && (text.contains("\"col\":15") || text.contains("\"column\":15")),
-        "{text}"
-    );
+    assert!(text.contains("\"line\":3") && (text.contains("\"col\":15") || text.contains("\"column\":15")), "{text}");
     assert!(text.contains("keyward.toml"), "{text}");
     let good = folder(UP, "");
     let ran = keyward(good.path(), &["check", "-c", "keyward.toml", "--json"]).exits(0);
-    assert!(
-        serde_json::from_str::<Value>(&ran.stdout).is_ok(),
-        "{ran:?}"
-    );
+    assert!(serde_json::from_str::<Value>(&ran.stdout).is_ok(), "{ran:?}");
 }
 
 #[test]
@@ -265,33 +189,19 @@ fn a_file_that_is_not_there_is_a_problem_and_no_crash() {
     assert!(ran.all().contains("nowhere.toml"), "{ran:?}");
     keyward(dir.path(), &["run", "-c", "nowhere.toml"]).exits(78);
     let no_keys = folder(&format!("{UP}[keys]\nfile = \"elsewhere.toml\"\n"), "");
-    assert!(
-        check(no_keys.path())
-            .exits(1)
-            .all()
-            .contains("elsewhere.toml")
-    );
+    assert!(check(no_keys.path()).exits(1).all().contains("elsewhere.toml"));
 }
 
 #[test]
 fn a_pepper_that_is_not_set_is_a_problem() {
-    let dir = folder(
-        &format!("{UP}[keys]\npepper = \"env:NO_SUCH_VARIABLE\"\n"),
-        "",
-    );
-    assert!(
-        check(dir.path())
-            .exits(1)
-            .all()
-            .contains("NO_SUCH_VARIABLE")
-    );
+    let dir = folder(&format!("{UP}[keys]\npepper = \"env:NO_SUCH_VARIABLE\"\n"), "");
+    assert!(check(dir.path()).exits(1).all().contains("NO_SUCH_VARIABLE"));
 }
 
 #[test]
 fn a_certificate_and_a_key_that_do_not_belong_together_are_a_problem() {
-    let config = format!(
-        "{UP}[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{{ cert = \"a.pem\", key = \"b.key\" }}]\n"
-    );
+    let config =
+        format!("{UP}[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{{ cert = \"a.pem\", key = \"b.key\" }}]\n");
     let dir = folder(&config, "");
     write_certificate(dir.path(), "a", "a.test");
     write_certificate(dir.path(), "b", "b.test");

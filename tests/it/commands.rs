@@ -9,15 +9,9 @@ use crate::harness::{Gateway, Key, Setup, Upstream, free_port, keyward};
 fn init_writes_two_files_that_check_and_never_overwrites() {
     let dir = tempfile::tempdir().unwrap();
     keyward(dir.path(), &["init", "gate"]).ok();
-    let (config, keys) = (
-        dir.path().join("gate/keyward.toml"),
-        dir.path().join("gate/keys.toml"),
-    );
+    let (config, keys) = (dir.path().join("gate/keyward.toml"), dir.path().join("gate/keys.toml"));
     let text = fs::read_to_string(&config).unwrap();
-    assert!(
-        text.lines().any(|l| l.trim_start().starts_with('#')),
-        "commented:\n{text}"
-    );
+    assert!(text.lines().any(|l| l.trim_start().starts_with('#')), "commented:\n{text}");
     keyward(dir.path(), &["check", "-c", "gate/keyward.toml"]).ok();
     fs::write(&keys, "# mine\n").unwrap();
     let again = keyward(dir.path(), &["init", "gate"]);
@@ -32,10 +26,7 @@ fn init_writes_two_files_that_check_and_never_overwrites() {
 fn version_says_what_this_is() {
     let dir = tempfile::tempdir().unwrap();
     let printed = keyward(dir.path(), &["version"]).ok().stdout;
-    assert!(
-        printed.contains(env!("CARGO_PKG_VERSION")) && printed.contains("rustc"),
-        "{printed}"
-    );
+    assert!(printed.contains(env!("CARGO_PKG_VERSION")) && printed.contains("rustc"), "{printed}");
     let json = keyward(dir.path(), &["version", "--json"]).ok().stdout;
     let parsed: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(parsed["version"], env!("CARGO_PKG_VERSION"));
@@ -44,14 +35,9 @@ fn version_says_what_this_is() {
 #[test]
 fn wrong_usage_exits_2() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [
-        vec!["runn"],
-        vec!["run", "--nonsense"],
-        vec!["key"],
-        vec!["key", "new"],
-        vec!["key", "nwe", "x"],
-        vec![],
-    ] {
+    for args in
+        [vec!["runn"], vec!["run", "--nonsense"], vec!["key"], vec!["key", "new"], vec!["key", "nwe", "x"], vec![]]
+    {
         let ran = keyward(dir.path(), &args);
         assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
     }
@@ -77,14 +63,7 @@ fn sidecar(upstream: &Upstream, key: &Key, by_flags: bool) -> Gateway {
     command.arg("run");
     let url = upstream.url();
     if by_flags {
-        command.args([
-            "--upstream",
-            &url,
-            "--keys",
-            "my-keys.toml",
-            "--listen",
-            "127.0.0.1:0",
-        ]);
+        command.args(["--upstream", &url, "--keys", "my-keys.toml", "--listen", "127.0.0.1:0"]);
     } else {
         setup = setup
             .env("KEYWARD_UPSTREAM", &url)
@@ -101,14 +80,8 @@ fn a_sidecar_needs_no_config_file() {
         let gateway = sidecar(&upstream, &key, by_flags);
         assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
         assert_eq!(gateway.get("/").send().status, 401);
-        fs::write(
-            gateway.dir.path().join("my-keys.toml"),
-            key.entry("a", "state = \"disabled\""),
-        )
-        .unwrap();
-        crate::harness::eventually("the edit", || {
-            (gateway.get("/").bearer(&key).send().status == 401).then_some(())
-        });
+        fs::write(gateway.dir.path().join("my-keys.toml"), key.entry("a", "state = \"disabled\"")).unwrap();
+        crate::harness::eventually("the edit", || (gateway.get("/").bearer(&key).send().status == 401).then_some(()));
     }
 }
 
@@ -127,18 +100,11 @@ fn a_port_that_is_taken_is_an_error_and_no_hang() {
     let taken = std::net::TcpListener::bind(addr).unwrap();
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("keys.toml"), "").unwrap();
-    let config = format!(
-        "upstream.default.servers = [\"http://127.0.0.1:1\"]\n[[listener]]\naddress = \"{addr}\"\n"
-    );
+    let config = format!("upstream.default.servers = [\"http://127.0.0.1:1\"]\n[[listener]]\naddress = \"{addr}\"\n");
     fs::write(dir.path().join("keyward.toml"), config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-    command
-        .args(["run", "-c", "keyward.toml"])
-        .current_dir(dir.path());
+    command.args(["run", "-c", "keyward.toml"]).current_dir(dir.path());
     let ran = crate::harness::wait_within(command, crate::harness::PATIENCE);
-    assert!(
-        ran.code > 0 && ran.all().contains(&addr.port().to_string()),
-        "{ran:?}"
-    );
+    assert!(ran.code > 0 && ran.all().contains(&addr.port().to_string()), "{ran:?}");
     drop(taken);
 }

@@ -15,17 +15,11 @@ fn a_request_that_runs_is_finished() {
         upstream.request("/gate");
         gateway.signal(signal);
         gateway.wait_event("drain", |_| true);
-        eventually("new connections to be refused", || {
-            Conn::try_open(addr).is_err().then_some(())
-        });
+        eventually("new connections to be refused", || Conn::try_open(addr).is_err().then_some(()));
         assert!(gateway.is_running(), "{signal}: it waits for what runs");
         upstream.open_gate();
         let reply = client.join().unwrap();
-        assert_eq!(
-            (reply.status, reply.text().as_str()),
-            (200, "released"),
-            "{signal}"
-        );
+        assert_eq!((reply.status, reply.text().as_str()), (200, "released"), "{signal}");
         assert_eq!(gateway.wait_exit().code(), Some(0), "{signal}");
         assert_eq!(gateway.decided(), 1, "its line was still written");
         assert_eq!(gateway.events("stop").len(), 1);
@@ -47,24 +41,13 @@ fn idle_connections_do_not_hold_up_the_end() {
 #[test]
 fn grace_has_an_end() {
     let (upstream, key) = (Upstream::start(), Key::new());
-    let mut gateway = Setup::with(
-        &upstream,
-        "[server]\nshutdown_grace = \"500ms\"\n",
-        &key.entry("a", ""),
-    )
-    .start();
+    let mut gateway = Setup::with(&upstream, "[server]\nshutdown_grace = \"500ms\"\n", &key.entry("a", "")).start();
     let mut conn = gateway.connect();
-    conn.write(&gateway.get("/hang").bearer(&key).bytes())
-        .unwrap();
+    conn.write(&gateway.get("/hang").bearer(&key).bytes()).unwrap();
     upstream.request("/hang");
     gateway.signal("TERM");
     gateway.wait_exit();
-    assert_eq!(
-        gateway.decided(),
-        1,
-        "what was cut off has its line too:\n{}",
-        gateway.text()
-    );
+    assert_eq!(gateway.decided(), 1, "what was cut off has its line too:\n{}", gateway.text());
 }
 
 #[test]
@@ -72,8 +55,7 @@ fn a_second_signal_stops_at_once() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let mut gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
     let mut conn = gateway.connect();
-    conn.write(&gateway.get("/hang").bearer(&key).bytes())
-        .unwrap();
+    conn.write(&gateway.get("/hang").bearer(&key).bytes()).unwrap();
     upstream.request("/hang");
     gateway.signal("TERM");
     gateway.wait_event("drain", |_| true);

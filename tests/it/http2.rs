@@ -14,15 +14,8 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Frames
     request_with(method, path, headers, Frames::default())
 }
 
-fn request_with(
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Frames,
-) -> Request<Frames> {
-    let mut builder = Request::builder()
-        .method(method)
-        .uri(format!("http://api.example.com{path}"));
+fn request_with(method: &str, path: &str, headers: &[(&str, &str)], body: Frames) -> Request<Frames> {
+    let mut builder = Request::builder().method(method).uri(format!("http://api.example.com{path}"));
     for (name, value) in headers {
         builder = builder.header(*name, *value);
     }
@@ -39,31 +32,14 @@ fn a_key_in_a_cookie_is_found_among_crumbs() {
     let (upstream, key, gateway) = start("[keys]\nsources = [\"cookie:session\"]\n", "");
     let crumb = format!("session={}", key.text);
     let (one, two) = over_h2(gateway.addr(), async |h2| {
-        let one = h2
-            .send(request(
-                "GET",
-                "/one",
-                &[("cookie", "a=b"), ("cookie", &crumb), ("cookie", "c=d")],
-            ))
-            .await;
-        (
-            one,
-            h2.send(request(
-                "GET",
-                "/two",
-                &[("cookie", &crumb), ("cookie", &crumb)],
-            ))
-            .await,
-        )
+        let one = h2.send(request("GET", "/one", &[("cookie", "a=b"), ("cookie", &crumb), ("cookie", "c=d")])).await;
+        (one, h2.send(request("GET", "/two", &[("cookie", &crumb), ("cookie", &crumb)])).await)
     });
     assert_eq!(one.status, 200);
     let seen = upstream.request("/one");
     assert_eq!(seen.all("cookie").join("; "), "a=b; c=d");
     assert!(!seen.raw().contains(key.secret().unwrap()));
-    assert_eq!(
-        (two.status, code(&two).as_str()),
-        (400, "duplicate_credential")
-    );
+    assert_eq!((two.status, code(&two).as_str()), (400, "duplicate_credential"));
 }
 
 #[test]
@@ -73,33 +49,14 @@ fn trailers_pass_both_ways() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-checksum", "abc123".parse().unwrap());
     let (up, down) = over_h2(gateway.addr(), async |h2| {
-        let headers = [
-            ("authorization", auth.as_str()),
-            ("trailer", "x-checksum"),
-            ("te", "trailers"),
-        ];
-        let up = h2
-            .send(request_with(
-                "POST",
-                "/up",
-                &headers,
-                Frames::of(b"hello", Some(trailers)),
-            ))
-            .await;
+        let headers = [("authorization", auth.as_str()), ("trailer", "x-checksum"), ("te", "trailers")];
+        let up = h2.send(request_with("POST", "/up", &headers, Frames::of(b"hello", Some(trailers)))).await;
         (up, h2.send(request("GET", "/chunked", &headers)).await)
     });
     assert_eq!(up.status, 200);
     let seen = upstream.request("/up");
-    assert_eq!(
-        (seen.body.as_slice(), seen.trailers.len()),
-        (b"hello".as_slice(), 1),
-        "{:?}",
-        seen.trailers
-    );
-    assert_eq!(
-        (down.body.as_slice(), down.whole),
-        (b"hello world".as_slice(), true)
-    );
+    assert_eq!((seen.body.as_slice(), seen.trailers.len()), (b"hello".as_slice(), 1), "{:?}", seen.trailers);
+    assert_eq!((down.body.as_slice(), down.whole), (b"hello world".as_slice(), true));
     assert_eq!(down.trailers.expect("trailers")["x-checksum"], "abc123");
     assert!(down.headers.get("transfer-encoding").is_none());
 }
@@ -110,13 +67,7 @@ fn bodies_pass_both_ways() {
     let auth = format!("Bearer {}", key.text);
     let body: Vec<u8> = (0..700_000_usize).map(|n| (n * 13 % 255) as u8).collect();
     let answer = over_h2(gateway.addr(), async |h2| {
-        h2.send(request_with(
-            "POST",
-            "/echo/x",
-            &[("authorization", &auth)],
-            Frames::of(&body, None),
-        ))
-        .await
+        h2.send(request_with("POST", "/echo/x", &[("authorization", &auth)], Frames::of(&body, None))).await
     });
     assert!(answer.status == 200 && answer.body == body && answer.whole);
 }
@@ -127,20 +78,12 @@ fn a_refusal_ends_one_stream_and_not_the_connection() {
     let auth = format!("Bearer {}", key.text);
     let statuses = over_h2(gateway.addr(), async |h2| {
         let mut statuses = Vec::new();
-        for headers in [
-            vec![("authorization", auth.as_str())],
-            vec![],
-            vec![("x-api-key", "nonsense")],
-        ] {
+        for headers in [vec![("authorization", auth.as_str())], vec![], vec![("x-api-key", "nonsense")]] {
             for _ in 0..2 {
                 statuses.push(h2.send(request("GET", "/", &headers)).await.status);
             }
         }
-        statuses.push(
-            h2.send(request("GET", "/", &[("authorization", &auth)]))
-                .await
-                .status,
-        );
+        statuses.push(h2.send(request("GET", "/", &[("authorization", &auth)])).await.status);
         statuses
     });
     assert_eq!(statuses, [200, 200, 401, 401, 401, 401, 429]);
@@ -151,20 +94,14 @@ fn a_stream_that_its_client_leaves_has_its_line_and_the_others_go_on() {
     let (_upstream, key, gateway) = start("", "");
     let auth = format!("Bearer {}", key.text);
     let after = over_h2(gateway.addr(), async |h2| {
-        let some = h2
-            .send_some(request("GET", "/flood", &[("authorization", &auth)]), 1000)
-            .await
-            .unwrap();
+        let some = h2.send_some(request("GET", "/flood", &[("authorization", &auth)]), 1000).await.unwrap();
         assert!(!some.whole && some.body.len() >= 1000);
-        h2.send(request("GET", "/after", &[("authorization", &auth)]))
-            .await
+        h2.send(request("GET", "/after", &[("authorization", &auth)])).await
     });
     assert_eq!(after.status, 200);
     let line = gateway.wait_decision("its line", |l| l["url.path"] == "/flood");
     assert_eq!(line["outcome"], "client_gone", "{line:#}");
-    gateway.wait_decision("the line after", |l| {
-        l["url.path"] == "/after" && l["outcome"] == "complete"
-    });
+    gateway.wait_decision("the line after", |l| l["url.path"] == "/after" && l["outcome"] == "complete");
 }
 
 #[test]
@@ -172,22 +109,10 @@ fn an_upstream_that_leaves_breaks_one_stream() {
     let (_upstream, key, gateway) = start("", "");
     let auth = format!("Bearer {}", key.text);
     let (cut, after) = over_h2(gateway.addr(), async |h2| {
-        let cut = h2
-            .send_some(
-                request("GET", "/midway", &[("authorization", &auth)]),
-                usize::MAX,
-            )
-            .await;
-        (
-            cut,
-            h2.send(request("GET", "/", &[("authorization", &auth)]))
-                .await,
-        )
+        let cut = h2.send_some(request("GET", "/midway", &[("authorization", &auth)]), usize::MAX).await;
+        (cut, h2.send(request("GET", "/", &[("authorization", &auth)])).await)
     });
-    assert!(
-        !cut.is_ok_and(|a| a.whole),
-        "a cut body is never passed off as whole"
-    );
+    assert!(!cut.is_ok_and(|a| a.whole), "a cut body is never passed off as whole");
     assert_eq!(after.status, 200);
     let line = gateway.wait_decision("its line", |l| l["url.path"] == "/midway");
     assert_eq!(line["outcome"], "upstream_gone", "{line:#}");
@@ -198,11 +123,7 @@ fn two_different_hosts_in_one_request_are_refused() {
     let (upstream, key, gateway) = start("", "");
     let auth = format!("Bearer {}", key.text);
     let answer = over_h2(gateway.addr(), async |h2| {
-        let request = request(
-            "GET",
-            "/host",
-            &[("authorization", &auth), ("host", "admin.internal")],
-        );
+        let request = request("GET", "/host", &[("authorization", &auth), ("host", "admin.internal")]);
         h2.send_some(request, usize::MAX).await
     });
     if let Ok(answer) = answer {
@@ -229,9 +150,6 @@ fn streams_under_way_are_finished_when_the_gateway_stops() {
         });
         answer
     });
-    assert_eq!(
-        (answer.status, answer.body.as_slice()),
-        (200, b"released".as_slice())
-    );
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"released".as_slice()));
     assert_eq!(gateway.wait_exit().code(), Some(0));
 }

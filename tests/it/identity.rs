@@ -6,8 +6,7 @@ use crate::harness::{Key, Setup, Upstream};
 fn the_upstream_learns_who_calls() {
     let (upstream, key, bare) = (Upstream::start(), Key::new(), Key::new());
     let config = "[plan.gold]\nlimits = [\"1000/s\"]\n";
-    let entries = key.entry("billing", "owner = \"payments team\"\nplan = \"gold\"")
-        + &bare.entry("bare", "");
+    let entries = key.entry("billing", "owner = \"payments team\"\nplan = \"gold\"") + &bare.entry("bare", "");
     let gateway = Setup::with(&upstream, config, &entries).start();
     assert_eq!(gateway.get("/full").bearer(&key).send().status, 200);
     let seen = upstream.request("/full");
@@ -25,22 +24,11 @@ fn identity_headers_have_the_operators_names() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let config = "[keys.identity]\nid = \"X-App-Client\"\nowner = \"X-App-Owner\"\n";
     let gateway = Setup::with(&upstream, config, &key.entry("a", "owner = \"o\"")).start();
-    let request = gateway
-        .get("/")
-        .bearer(&key)
-        .header("X-App-Client", "admin")
-        .header("X-App_Owner", "root");
+    let request = gateway.get("/").bearer(&key).header("X-App-Client", "admin").header("X-App_Owner", "root");
     assert_eq!(request.send().status, 200);
     let seen = upstream.request("/");
-    assert_eq!(
-        (seen.all("x-app-client"), seen.all("x-app-owner")),
-        (vec!["a"], vec!["o"])
-    );
-    assert!(
-        !seen.raw().contains("root") && !seen.raw().contains("admin"),
-        "{}",
-        seen.raw()
-    );
+    assert_eq!((seen.all("x-app-client"), seen.all("x-app-owner")), (vec!["a"], vec!["o"]));
+    assert!(!seen.raw().contains("root") && !seen.raw().contains("admin"), "{}", seen.raw());
 }
 
 #[test]
@@ -62,11 +50,7 @@ fn a_clients_own_identity_headers_never_pass() {
         "X-Consumer-Plan",
         "x_consumer_plan",
     ];
-    for (path, with_key) in [
-        ("/closed/x", true),
-        ("/open/x", false),
-        ("/optional/x", false),
-    ] {
+    for (path, with_key) in [("/closed/x", true), ("/open/x", false), ("/optional/x", false)] {
         let mut request = gateway.get(path);
         for name in names {
             request = request.header(name, "forged");
@@ -86,12 +70,9 @@ fn a_clients_own_identity_headers_never_pass() {
 fn connection_cannot_name_a_header_that_carries_identity() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, "", &key.entry("a", "owner = \"o\"")).start();
-    let named = "X-Consumer-ID, X-Consumer-Username, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Host, keep-alive";
-    let request = gateway
-        .get("/")
-        .bearer(&key)
-        .header("Connection", named)
-        .header("X-Consumer-ID", "forged");
+    let named =
+        "X-Consumer-ID, X-Consumer-Username, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Host, keep-alive";
+    let request = gateway.get("/").bearer(&key).header("Connection", named).header("X-Consumer-ID", "forged");
     assert_eq!(request.send().status, 200);
     let seen = upstream.request("/");
     assert_eq!(seen.all("x-consumer-id"), ["a"]);
@@ -107,33 +88,17 @@ fn connection_cannot_name_a_header_that_carries_identity() {
 fn connection_cannot_hide_a_credential() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
-    let hidden = gateway
-        .get("/hidden")
-        .api_key(&key.text)
-        .header("Connection", "X-API-Key, Authorization");
+    let hidden = gateway.get("/hidden").api_key(&key.text).header("Connection", "X-API-Key, Authorization");
     let reply = hidden.send();
-    assert_eq!(
-        gateway.line_of(&reply)["key.id"],
-        "a",
-        "the gateway itself reads what is sent to it"
-    );
-    let both = gateway
-        .get("/both")
-        .api_key(&key.text)
-        .bearer(&key)
-        .header("Connection", "Authorization");
+    assert_eq!(gateway.line_of(&reply)["key.id"], "a", "the gateway itself reads what is sent to it");
+    let both = gateway.get("/both").api_key(&key.text).bearer(&key).header("Connection", "Authorization");
     assert_eq!(both.send().json()["code"], "duplicate_credential");
 }
 
 #[test]
 fn an_owner_beyond_ascii_does_not_break_the_request() {
     let (upstream, key) = (Upstream::start(), Key::new());
-    let gateway = Setup::with(
-        &upstream,
-        "",
-        &key.entry("a", "owner = \"équipe paiements ✓\""),
-    )
-    .start();
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "owner = \"équipe paiements ✓\"")).start();
     let reply = gateway.get("/").bearer(&key).send();
     assert_eq!(reply.status, 200);
     assert_eq!(gateway.line_of(&reply)["key.owner"], "équipe paiements ✓");

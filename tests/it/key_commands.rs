@@ -36,26 +36,14 @@ fn new(dir: &Path, args: &[&str]) -> Key {
 fn new_prints_the_key_once_and_stores_only_its_hash() {
     let dir = folder("");
     let ran = key(dir.path(), &["new", "billing"]).ok();
-    assert_eq!(
-        ran.stdout.lines().count(),
-        1,
-        "nothing else on stdout: {ran:?}"
-    );
+    assert_eq!(ran.stdout.lines().count(), 1, "nothing else on stdout: {ran:?}");
     let printed = ran.stdout.strip_suffix('\n').unwrap();
-    let random = printed
-        .strip_prefix("kw_")
-        .unwrap_or_else(|| panic!("{printed}"));
-    assert!(
-        random.len() == 49 && random.bytes().all(|b| b.is_ascii_alphanumeric()),
-        "{printed}"
-    );
+    let random = printed.strip_prefix("kw_").unwrap_or_else(|| panic!("{printed}"));
+    assert!(random.len() == 49 && random.bytes().all(|b| b.is_ascii_alphanumeric()), "{printed}");
     assert_eq!(&random[43..], base62_crc(&random[..43]), "the checksum");
     let made = Key::from_text(printed);
     let file = text(dir.path());
-    assert!(
-        file.contains(&made.hash()) && !file.contains(made.secret().unwrap()),
-        "{file}"
-    );
+    assert!(file.contains(&made.hash()) && !file.contains(made.secret().unwrap()), "{file}");
     assert!(!ran.stderr.contains(made.secret().unwrap()));
     assert!(file.contains("created = "), "{file}");
     assert_ne!(new(dir.path(), &["second"]).text, made.text);
@@ -96,33 +84,17 @@ fn flags_mirror_the_fields() {
         "tenant=acme",
     ];
     new(dir.path(), &flags);
-    let shown: Value =
-        serde_json::from_str(&key(dir.path(), &["show", "full", "--json"]).ok().stdout).unwrap();
+    let shown: Value = serde_json::from_str(&key(dir.path(), &["show", "full", "--json"]).ok().stdout).unwrap();
     let flat = shown.to_string();
-    for value in [
-        "payments team",
-        "n \\\"quoted\\\"",
-        "100/s burst 200",
-        "5000/h",
-        "2097-01-01",
-        "2026-01-01",
-        "acme",
-    ] {
+    for value in ["payments team", "n \\\"quoted\\\"", "100/s burst 200", "5000/h", "2097-01-01", "2026-01-01", "acme"]
+    {
         assert!(flat.contains(value), "{value} in {flat}");
     }
     new(dir.path(), &["ninety", "--expires", "90d"]);
     let day = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 90)).to_string();
-    assert!(
-        text(dir.path()).contains(&day[..10]),
-        "90 days from now:\n{}",
-        text(dir.path())
-    );
+    assert!(text(dir.path()).contains(&day[..10]), "90 days from now:\n{}", text(dir.path()));
     new(dir.path(), &["never", "--expires", "never"]);
-    for bad in [
-        ["--limit", "lots"],
-        ["--expires", "soon"],
-        ["--meta", "novalue"],
-    ] {
+    for bad in [["--limit", "lots"], ["--expires", "soon"], ["--meta", "novalue"]] {
         let ran = key(dir.path(), &["new", "bad", bad[0], bad[1]]);
         assert!(ran.code == 1 || ran.code == 2, "{bad:?}: {ran:?}");
     }
@@ -134,21 +106,12 @@ fn list_and_show_never_show_a_hash() {
     let dir = folder("");
     let made = new(dir.path(), &["one", "--owner", "o"]);
     new(dir.path(), &["two"]);
-    for args in [
-        vec!["list"],
-        vec!["list", "--json"],
-        vec!["show", "one"],
-        vec!["show", "one", "--json"],
-    ] {
+    for args in [vec!["list"], vec!["list", "--json"], vec!["show", "one"], vec!["show", "one", "--json"]] {
         let ran = key(dir.path(), &args).ok();
         assert!(ran.stdout.contains("one"), "{args:?}: {ran:?}");
-        assert!(
-            !ran.all().contains(&made.digest_hex()) && !ran.all().contains("sha256:"),
-            "{args:?}: {ran:?}"
-        );
+        assert!(!ran.all().contains(&made.digest_hex()) && !ran.all().contains("sha256:"), "{args:?}: {ran:?}");
     }
-    let listed: Value =
-        serde_json::from_str(&key(dir.path(), &["list", "--json"]).ok().stdout).unwrap();
+    let listed: Value = serde_json::from_str(&key(dir.path(), &["list", "--json"]).ok().stdout).unwrap();
     assert!(listed.to_string().contains("\"two\""));
     key(dir.path(), &["show", "nobody"]).exits(1);
 }
@@ -163,36 +126,17 @@ fn states_are_changed_and_kept_as_tombstones() {
     assert!(!text(dir.path()).contains("state = \"disabled\""));
     key(dir.path(), &["revoke", "k", "--reason", "left the team"]).ok();
     let file = text(dir.path());
-    for piece in [
-        "id = \"k\"",
-        "state = \"revoked\"",
-        "reason = \"left the team\"",
-        "state_changed = ",
-    ] {
+    for piece in ["id = \"k\"", "state = \"revoked\"", "reason = \"left the team\"", "state_changed = "] {
         assert!(file.contains(piece), "{piece} in\n{file}");
     }
     for forbidden in [vec!["enable", "k"], vec!["renew", "k", "--expires", "90d"]] {
-        assert_eq!(
-            key(dir.path(), &forbidden).code,
-            1,
-            "{forbidden:?}: a revoked key stays revoked"
-        );
+        assert_eq!(key(dir.path(), &forbidden).code, 1, "{forbidden:?}: a revoked key stays revoked");
     }
     new(dir.path(), &["leaked"]);
     key(dir.path(), &["compromised", "leaked"]).ok();
     assert!(text(dir.path()).contains("state = \"compromised\""));
-    assert_eq!(
-        key(dir.path(), &["renew", "leaked", "--expires", "90d"]).code,
-        1
-    );
-    for verb in [
-        "revoke",
-        "disable",
-        "enable",
-        "compromised",
-        "renew",
-        "rotate",
-    ] {
+    assert_eq!(key(dir.path(), &["renew", "leaked", "--expires", "90d"]).code, 1);
+    for verb in ["revoke", "disable", "enable", "compromised", "renew", "rotate"] {
         key(dir.path(), &[verb, "nobody"]).exits(1);
     }
 }
@@ -204,12 +148,7 @@ fn renew_gives_a_new_expiry_and_wakes_a_disabled_key() {
     key(dir.path(), &["disable", "k"]).ok();
     key(dir.path(), &["renew", "k", "--expires", "2098-05-06"]).ok();
     let file = text(dir.path());
-    assert!(
-        file.contains("2098-05-06")
-            && !file.contains("2027-01-01")
-            && !file.contains("\"disabled\""),
-        "{file}"
-    );
+    assert!(file.contains("2098-05-06") && !file.contains("2027-01-01") && !file.contains("\"disabled\""), "{file}");
 }
 
 #[test]
@@ -218,36 +157,14 @@ fn rotate_makes_a_new_secret_and_gives_the_old_one_grace() {
     let gateway = Setup::with(&upstream, "", "").start();
     let dir = gateway.dir.path();
     let old = new(dir, &["k", "--owner", "o"]);
-    eventually("the key", || {
-        (gateway.get("/").bearer(&old).send().status == 200).then_some(())
-    });
-    let second = Key::from_text(
-        key(dir, &["rotate", "k", "--grace", "24h"])
-            .ok()
-            .stdout
-            .trim_end(),
-    );
-    eventually("the second key", || {
-        (gateway.get("/").bearer(&second).send().status == 200).then_some(())
-    });
-    assert_eq!(
-        gateway.line_of(&gateway.get("/").bearer(&old).send())["key.state"],
-        "grace"
-    );
-    let third = Key::from_text(
-        key(dir, &["rotate", "k", "--grace", "0"])
-            .ok()
-            .stdout
-            .trim_end(),
-    );
-    eventually("the third key", || {
-        (gateway.get("/").bearer(&third).send().status == 200).then_some(())
-    });
+    eventually("the key", || (gateway.get("/").bearer(&old).send().status == 200).then_some(()));
+    let second = Key::from_text(key(dir, &["rotate", "k", "--grace", "24h"]).ok().stdout.trim_end());
+    eventually("the second key", || (gateway.get("/").bearer(&second).send().status == 200).then_some(()));
+    assert_eq!(gateway.line_of(&gateway.get("/").bearer(&old).send())["key.state"], "grace");
+    let third = Key::from_text(key(dir, &["rotate", "k", "--grace", "0"]).ok().stdout.trim_end());
+    eventually("the third key", || (gateway.get("/").bearer(&third).send().status == 200).then_some(()));
     let refused = gateway.get("/").bearer(&second).send();
-    assert_eq!(
-        (refused.status, &gateway.line_of(&refused)["reason"]),
-        (401, &"rotated_out".into())
-    );
+    assert_eq!((refused.status, &gateway.line_of(&refused)["reason"]), (401, &"rotated_out".into()));
     assert!(text(dir).contains("owner = \"o\""));
 }
 
@@ -258,35 +175,16 @@ fn hash_and_identify_read_the_secret_from_stdin() {
     let stdin = format!("{}\n", made.text);
     let hashed = keyward_with(dir.path(), &["key", "hash"], &stdin, &[]).ok();
     assert!(
-        hashed.stdout.trim_end().ends_with(&made.digest_hex())
-            || hashed.stdout.contains(&made.hash()),
+        hashed.stdout.trim_end().ends_with(&made.digest_hex()) || hashed.stdout.contains(&made.hash()),
         "{hashed:?}"
     );
-    let who = keyward_with(
-        dir.path(),
-        &["key", "identify", "--keys", "keys.toml"],
-        &stdin,
-        &[],
-    )
-    .ok();
-    assert!(
-        who.stdout.contains('k') && !who.stdout.contains(made.secret().unwrap()),
-        "{who:?}"
-    );
+    let who = keyward_with(dir.path(), &["key", "identify", "--keys", "keys.toml"], &stdin, &[]).ok();
+    assert!(who.stdout.contains('k') && !who.stdout.contains(made.secret().unwrap()), "{who:?}");
     let unknown = format!("{}\n", Key::new().text);
-    keyward_with(
-        dir.path(),
-        &["key", "identify", "--keys", "keys.toml"],
-        &unknown,
-        &[],
-    )
-    .exits(1);
+    keyward_with(dir.path(), &["key", "identify", "--keys", "keys.toml"], &unknown, &[]).exits(1);
     keyward_with(dir.path(), &["key", "hash"], "", &[]);
     // A secret is never taken from the arguments.
-    let ran = keyward(
-        dir.path(),
-        &["key", "identify", &made.text, "--keys", "keys.toml"],
-    );
+    let ran = keyward(dir.path(), &["key", "identify", &made.text, "--keys", "keys.toml"]);
     assert_eq!(ran.code, 2, "{ran:?}");
 }
 
@@ -308,10 +206,7 @@ fn comments_order_and_formatting_are_kept() {
     let kept: Vec<&str> = before.lines().filter(|l| !l.is_empty()).collect();
     let mut rest = after.lines();
     for line in kept {
-        assert!(
-            rest.any(|l| l == line),
-            "{line:?} is gone or moved:\n{after}"
-        );
+        assert!(rest.any(|l| l == line), "{line:?} is gone or moved:\n{after}");
     }
 }
 
@@ -320,10 +215,7 @@ fn a_file_that_is_broken_is_not_made_worse() {
     let broken = "[[key]]\nid = \"a\nhash = 1\n";
     let dir = folder(broken);
     let ran = key(dir.path(), &["new", "b"]).exits(1);
-    assert!(
-        ran.stdout.is_empty() && ran.stderr.contains("keys.toml:2:"),
-        "{ran:?}"
-    );
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("keys.toml:2:"), "{ran:?}");
     assert_eq!(text(dir.path()), broken);
 }
 
@@ -348,14 +240,9 @@ fn writers_at_the_same_time_lose_nothing() {
     assert_eq!(file.matches("[[key]]").count(), 24, "{file}");
     assert_eq!(file.matches("state = \"disabled\"").count(), 12, "{file}");
     assert!(file.starts_with("# kept\n"));
-    let left: Vec<String> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(
-        left.iter().all(|n| n == "keys.toml" || n.contains("lock")),
-        "nothing is left behind: {left:?}"
-    );
+    let left: Vec<String> =
+        fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|n| n == "keys.toml" || n.contains("lock")), "nothing is left behind: {left:?}");
 }
 
 #[test]
@@ -365,50 +252,26 @@ fn the_key_file_keeps_its_mode_and_links_stay_links() {
     let path = dir.path().join("keys.toml");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     new(dir.path(), &["a"]);
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o640
-    );
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     fs::rename(&path, dir.path().join("real.toml")).unwrap();
     symlink("real.toml", &path).unwrap();
     new(dir.path(), &["b"]);
-    assert!(
-        fs::symlink_metadata(&path).unwrap().is_symlink(),
-        "a link was replaced by a file"
-    );
-    assert!(
-        fs::read_to_string(dir.path().join("real.toml"))
-            .unwrap()
-            .contains("\"b\"")
-    );
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink(), "a link was replaced by a file");
+    assert!(fs::read_to_string(dir.path().join("real.toml")).unwrap().contains("\"b\""));
 }
 
 #[test]
 fn the_configuration_says_where_the_keys_are_and_how_they_are_made() {
     let upstream = Upstream::start();
     let config = "[keys]\nprefix = \"acme\"\nfile = \"secret/our-keys.toml\"\npepper = \"env:PEPPER\"\nexpires_default = \"90d\"\n";
-    let setup =
-        Setup::with(&upstream, config, "").env("PEPPER", "a pepper of thirty-two bytes or so");
+    let setup = Setup::with(&upstream, config, "").env("PEPPER", "a pepper of thirty-two bytes or so");
     fs::create_dir(setup.dir.path().join("secret")).unwrap();
     fs::write(setup.dir.path().join("secret/our-keys.toml"), "").unwrap();
     let gateway = setup.start();
     let env = [("PEPPER", "a pepper of thirty-two bytes or so")];
-    let ran = keyward_with(
-        gateway.dir.path(),
-        &["key", "new", "k", "-c", "keyward.toml"],
-        "",
-        &env,
-    )
-    .ok();
+    let ran = keyward_with(gateway.dir.path(), &["key", "new", "k", "-c", "keyward.toml"], "", &env).ok();
     let made = Key::from_text(ran.stdout.trim_end());
     let file = fs::read_to_string(gateway.dir.path().join("secret/our-keys.toml")).unwrap();
-    assert!(
-        made.text.starts_with("acme_")
-            && file.contains("hmac-sha256:")
-            && file.contains("expires = "),
-        "{file}"
-    );
-    eventually("the key", || {
-        (gateway.get("/").bearer(&made).send().status == 200).then_some(())
-    });
+    assert!(made.text.starts_with("acme_") && file.contains("hmac-sha256:") && file.contains("expires = "), "{file}");
+    eventually("the key", || (gateway.get("/").bearer(&made).send().status == 200).then_some(()));
 }

@@ -11,18 +11,9 @@ fn every_field_of_an_entry_is_understood() {
          previous = [{{ hash = \"{}\", until = 2020-11-22T10:00:00Z }}]\nmeta = {{ tenant = \"acme\" }}",
         old.hash()
     );
-    let gateway = Setup::with(
-        &upstream,
-        "[plan.gold]\nlimits = [\"1/h\"]\n",
-        &key.entry("billing", &fields),
-    )
-    .start();
+    let gateway = Setup::with(&upstream, "[plan.gold]\nlimits = [\"1/h\"]\n", &key.entry("billing", &fields)).start();
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
-    assert_eq!(
-        gateway.get("/").bearer(&key).send().status,
-        200,
-        "a key's own limits win over its plan's"
-    );
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200, "a key's own limits win over its plan's");
 }
 
 #[test]
@@ -46,23 +37,11 @@ fn an_entry_that_is_wrong_on_its_own_is_quarantined_and_no_reason_not_to_start()
         let gateway = Setup::with(&upstream, "", &entries).start();
         let refused = gateway.get("/").bearer(&bad).send();
         assert_eq!(refused.status, 401, "{fields}");
-        assert_eq!(
-            gateway.line_of(&refused)["reason"],
-            "quarantined",
-            "{fields}"
-        );
+        assert_eq!(gateway.line_of(&refused)["reason"], "quarantined", "{fields}");
         for key in [&good, &last] {
-            assert_eq!(
-                gateway.get("/").bearer(key).send().status,
-                200,
-                "beside {fields}"
-            );
+            assert_eq!(gateway.get("/").bearer(key).send().status, 200, "beside {fields}");
         }
-        assert!(
-            gateway.text().contains("keys.toml:"),
-            "{fields}: not a word about it:\n{}",
-            gateway.text()
-        );
+        assert!(gateway.text().contains("keys.toml:"), "{fields}: not a word about it:\n{}", gateway.text());
     }
 }
 
@@ -91,10 +70,7 @@ fn two_entries_with_one_id_do_not_both_pass_for_it() {
     let entries = one.entry("same", "") + &two.entry("same", "") + &good.entry("good", "");
     let gateway = Setup::with(&upstream, "", &entries).start();
     assert_eq!(gateway.get("/").bearer(&good).send().status, 200);
-    let sent: Vec<u16> = [&one, &two]
-        .iter()
-        .map(|k| gateway.get("/").bearer(k).send().status)
-        .collect();
+    let sent: Vec<u16> = [&one, &two].iter().map(|k| gateway.get("/").bearer(k).send().status).collect();
     assert!(sent.contains(&401), "ids are unique: {sent:?}");
 }
 
@@ -102,26 +78,17 @@ fn two_entries_with_one_id_do_not_both_pass_for_it() {
 fn a_previous_hash_that_is_anothers_key_is_no_way_in() {
     let upstream = Upstream::start();
     let (victim, thief) = (Key::new(), Key::new());
-    let previous = format!(
-        "previous = [{{ hash = \"{}\", until = 2099-01-01T00:00:00Z }}]",
-        victim.hash()
-    );
+    let previous = format!("previous = [{{ hash = \"{}\", until = 2099-01-01T00:00:00Z }}]", victim.hash());
     let entries = victim.entry("victim", "") + &thief.entry("thief", &previous);
     let gateway = Setup::with(&upstream, "", &entries).start();
     let line = gateway.line_of(&gateway.get("/").bearer(&victim).send());
-    assert_eq!(
-        line["reason"], "quarantined",
-        "one hash in two entries: {line}"
-    );
+    assert_eq!(line["reason"], "quarantined", "one hash in two entries: {line}");
 }
 
 #[test]
 fn comments_and_either_order_are_fine() {
     let (upstream, key) = (Upstream::start(), Key::new());
-    let text = format!(
-        "# ours\n\n[[key]] # first\nowner = 'o' # who\nhash = '{}'\nid = 'a'\n# end\n",
-        key.hash()
-    );
+    let text = format!("# ours\n\n[[key]] # first\nowner = 'o' # who\nhash = '{}'\nid = 'a'\n# end\n", key.hash());
     let gateway = Setup::with(&upstream, "", &text).start();
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::{
-    Gateway, Key, Server, Setup, curl, curl_ok, nginx, python, python_http_server, sha256_hex,
-    tool, wait_within,
+    Gateway, Key, Server, Setup, curl, curl_ok, nginx, python, python_http_server, sha256_hex, tool, wait_within,
 };
 
 const TLS: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
@@ -15,21 +14,16 @@ const TLS: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddres
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let big: Vec<u8> = (0..3_000_000_usize).map(|n| (n * 31 % 253) as u8).collect();
-    for (name, body) in [
-        ("empty.bin", b"".as_slice()),
-        ("small.txt", b"hello"),
-        ("page.html", b"<p>hi</p>\n"),
-        ("big.bin", &big),
-    ] {
+    for (name, body) in
+        [("empty.bin", b"".as_slice()), ("small.txt", b"hello"), ("page.html", b"<p>hi</p>\n"), ("big.bin", &big)]
+    {
         fs::write(folder.path().join(name), body).unwrap();
     }
     folder
 }
 
 fn before(server: &Server, key: &Key) -> Gateway {
-    Setup::before(&server.url(), TLS, &key.entry("a", ""))
-        .certificate("t", "localhost")
-        .start()
+    Setup::before(&server.url(), TLS, &key.entry("a", "")).certificate("t", "localhost").start()
 }
 
 /// The body at `url`, as curl gets it.
@@ -47,10 +41,7 @@ fn body(dir: &Path, url: &str, more: &[&str]) -> Vec<u8> {
 #[track_caller]
 fn same_bodies(server: &Server, gateway: &Gateway, key: &Key) {
     let dir = gateway.dir.path();
-    let (auth, ca) = (
-        format!("authorization: Bearer {}", key.text),
-        dir.join("t.pem").display().to_string(),
-    );
+    let (auth, ca) = (format!("authorization: Bearer {}", key.text), dir.join("t.pem").display().to_string());
     for name in ["empty.bin", "small.txt", "page.html", "big.bin"] {
         let direct = body(dir, &format!("{}/{name}", server.url()), &[]);
         let plain = format!("http://{}/{name}", gateway.addr());
@@ -94,46 +85,19 @@ fn nginx_gets_uploads_as_they_were_sent() {
     let auth = format!("authorization: Bearer {}", key.text);
     let ca = gateway.dir.path().join("t.pem").display().to_string();
     let file = folder.path().join("big.bin").display().to_string();
-    let urls = [
-        format!("http://{}", gateway.addr()),
-        format!("https://localhost:{}", gateway.listener(1).port()),
-    ];
+    let urls = [format!("http://{}", gateway.addr()), format!("https://localhost:{}", gateway.listener(1).port())];
     for (n, url) in urls.iter().enumerate() {
-        curl_ok(&[
-            "-f",
-            "--cacert",
-            &ca,
-            "-H",
-            &auth,
-            "-T",
-            &file,
-            &format!("{url}/upload/{n}.bin"),
-        ]);
+        curl_ok(&["-f", "--cacert", &ca, "-H", &auth, "-T", &file, &format!("{url}/upload/{n}.bin")]);
         let stored = fs::read(folder.path().join(format!("upload/{n}.bin"))).unwrap();
         assert_eq!(sha256_hex(&stored), sha256_hex(&fs::read(&file).unwrap()));
     }
     // A chunked one, which curl sends with 100-continue.
-    let chunked = [
-        "-f",
-        "-H",
-        &auth,
-        "-H",
-        "Transfer-Encoding: chunked",
-        "-H",
-        "Expect: 100-continue",
-        "-T",
-        &file,
-    ];
+    let chunked = ["-f", "-H", &auth, "-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue", "-T", &file];
     let mut args = chunked.to_vec();
     let url = format!("{}/upload/chunked.bin", urls[0]);
     args.push(&url);
     curl_ok(&args);
-    assert_eq!(
-        fs::read(folder.path().join("upload/chunked.bin"))
-            .unwrap()
-            .len(),
-        3_000_000
-    );
+    assert_eq!(fs::read(folder.path().join("upload/chunked.bin")).unwrap().len(), 3_000_000);
 }
 
 #[test]
@@ -149,14 +113,7 @@ fn ranges_and_conditions_are_the_upstreams_business() {
     assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
     let empty = gateway.get("/empty").bearer(&key).send();
     assert_eq!((empty.status, empty.body.len()), (204, 0));
-    assert_eq!(
-        gateway
-            .request("HEAD", "/big.bin")
-            .bearer(&key)
-            .send()
-            .header("content-length"),
-        Some("3000000")
-    );
+    assert_eq!(gateway.request("HEAD", "/big.bin").bearer(&key).send().header("content-length"), Some("3000000"));
 }
 
 #[test]
@@ -169,21 +126,11 @@ fn a_python_http_2_client_gets_the_same_bodies() {
     for name in ["small.txt", "big.bin"] {
         let url = format!("https://localhost:{}/{name}", gateway.listener(1).port());
         let mut client = python();
-        client.arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/tools/h2_get.py"
-        ));
-        client
-            .arg(gateway.dir.path().join("t.pem"))
-            .arg(url)
-            .arg(&key_file)
-            .arg("8");
+        client.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/h2_get.py"));
+        client.arg(gateway.dir.path().join("t.pem")).arg(url).arg(&key_file).arg("8");
         let printed = wait_within(client, Duration::from_secs(60)).ok().stdout;
         let direct = sha256_hex(&fs::read(folder.path().join(name)).unwrap());
-        assert_eq!(
-            printed.lines().collect::<Vec<_>>(),
-            vec![format!("HTTP/2 200 {direct}"); 8]
-        );
+        assert_eq!(printed.lines().collect::<Vec<_>>(), vec![format!("HTTP/2 200 {direct}"); 8]);
     }
 }
 
@@ -193,31 +140,16 @@ fn wrk_finds_no_fault() {
     let server = nginx(folder.path());
     let mut gateway = before(&server, &key);
     let mut wrk = tool("wrk");
-    wrk.args([
-        "-t1",
-        "-c16",
-        "-d2s",
-        "-H",
-        &format!("X-API-Key: {}", key.text),
-    ]);
+    wrk.args(["-t1", "-c16", "-d2s", "-H", &format!("X-API-Key: {}", key.text)]);
     wrk.arg(format!("http://{}/small.txt", gateway.addr()));
     let printed = wait_within(wrk, Duration::from_secs(30)).ok().stdout;
-    assert!(
-        !printed.contains("Socket errors") && !printed.contains("Non-2xx"),
-        "{printed}"
-    );
+    assert!(!printed.contains("Socket errors") && !printed.contains("Non-2xx"), "{printed}");
     let words: Vec<&str> = printed.split_whitespace().collect();
-    let at = words
-        .windows(2)
-        .position(|w| w[0] != "Requests/sec:" && w[1] == "requests")
-        .expect("a count");
+    let at = words.windows(2).position(|w| w[0] != "Requests/sec:" && w[1] == "requests").expect("a count");
     let counted: usize = words[at].parse().unwrap();
     assert!(counted > 100, "{printed}");
     gateway.stop();
     // wrk does not count the requests that were under way when its time ended.
     let lines = gateway.decided();
-    assert!(
-        (counted..=counted + 16).contains(&lines),
-        "{counted} requests, {lines} lines"
-    );
+    assert!((counted..=counted + 16).contains(&lines), "{counted} requests, {lines} lines");
 }

@@ -11,32 +11,21 @@ use crate::harness::{Gateway, Key, Setup, Upstream, eventually};
 fn a_partial_write_takes_nothing_away_and_the_rest_completes_it() {
     let (upstream, old, new) = (Upstream::start(), Key::new(), Key::new());
     let gateway = Setup::with(&upstream, "", &old.entry("old", "")).start();
-    let whole =
-        new.entry("new", "owner = \"somebody\"") + &old.entry("old", "note = \"still here\"");
+    let whole = new.entry("new", "owner = \"somebody\"") + &old.entry("old", "note = \"still here\"");
     // Cut inside the second entry's hash: neither valid TOML nor a file without that entry.
     let cut = whole.rfind("sha256:").unwrap() + 20;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(gateway.keys_path())
-        .unwrap();
+    let mut file = OpenOptions::new().write(true).truncate(true).open(gateway.keys_path()).unwrap();
     file.write_all(&whole.as_bytes()[..cut]).unwrap();
     file.sync_all().unwrap();
     let mut conn = gateway.connect();
     // The gateway meets the half file now, and says so.
     gateway.wait_event("reload", |l| l["result"] == "rejected");
     for _ in 0..5 {
-        assert_eq!(
-            conn.send(&gateway.get("/").bearer(&old)).status,
-            200,
-            "half a file revokes nobody"
-        );
+        assert_eq!(conn.send(&gateway.get("/").bearer(&old)).status, 200, "half a file revokes nobody");
     }
     file.write_all(&whole.as_bytes()[cut..]).unwrap();
     drop(file);
-    eventually("the rest", || {
-        (conn.send(&gateway.get("/").bearer(&new)).status == 200).then_some(())
-    });
+    eventually("the rest", || (conn.send(&gateway.get("/").bearer(&new)).status == 200).then_some(()));
     assert_eq!(conn.send(&gateway.get("/").bearer(&old)).status, 200);
 }
 
@@ -44,18 +33,13 @@ fn a_partial_write_takes_nothing_away_and_the_rest_completes_it() {
 fn a_write_in_many_small_pieces_ends_well() {
     let (upstream, old, new) = (Upstream::start(), Key::new(), Key::new());
     let gateway = Setup::with(&upstream, "", &old.entry("old", "")).start();
-    let mut file = OpenOptions::new()
-        .append(true)
-        .open(gateway.keys_path())
-        .unwrap();
+    let mut file = OpenOptions::new().append(true).open(gateway.keys_path()).unwrap();
     for byte in new.entry("new", "").as_bytes() {
         file.write_all(&[*byte]).unwrap();
         assert_eq!(gateway.get("/").bearer(&old).send().status, 200);
     }
     drop(file);
-    eventually("the new key", || {
-        (gateway.get("/").bearer(&new).send().status == 200).then_some(())
-    });
+    eventually("the new key", || (gateway.get("/").bearer(&new).send().status == 200).then_some(()));
 }
 
 /// Lays out a folder as kubelet mounts a ConfigMap or Secret: files are links through `..data`.
@@ -86,20 +70,10 @@ fn a_kubernetes_swap_is_seen() {
     let mut conn = gateway.connect();
     let request = gateway.get("/").bearer(&key);
     for round in 0..4 {
-        let (state, status) = if round % 2 == 0 {
-            ("revoked", 401)
-        } else {
-            ("active", 200)
-        };
-        mount(
-            &folder,
-            &format!("v{}", round + 2),
-            &key.entry("a", &format!("state = \"{state}\"")),
-        );
+        let (state, status) = if round % 2 == 0 { ("revoked", 401) } else { ("active", 200) };
+        mount(&folder, &format!("v{}", round + 2), &key.entry("a", &format!("state = \"{state}\"")));
         fs::remove_dir_all(folder.join(format!("..v{}", round + 1))).unwrap();
-        eventually("the swap", || {
-            (conn.send(&request).status == status).then_some(())
-        });
+        eventually("the swap", || (conn.send(&request).status == status).then_some(()));
     }
 }
 
@@ -114,17 +88,13 @@ fn a_link_to_a_file_elsewhere_is_followed() {
     let gateway = setup.start();
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
     fs::write(&target, key.entry("a", "state = \"disabled\"")).unwrap();
-    eventually("the edit behind the link", || {
-        (gateway.get("/").bearer(&key).send().status == 401).then_some(())
-    });
+    eventually("the edit behind the link", || (gateway.get("/").bearer(&key).send().status == 401).then_some(()));
     let second = elsewhere.path().join("second.toml");
     fs::write(&second, key.entry("a", "")).unwrap();
     let beside = gateway.dir.path().join("link.new");
     symlink(&second, &beside).unwrap();
     fs::rename(&beside, gateway.dir.path().join("link.toml")).unwrap();
-    eventually("the link that points elsewhere", || {
-        (gateway.get("/").bearer(&key).send().status == 200).then_some(())
-    });
+    eventually("the link that points elsewhere", || (gateway.get("/").bearer(&key).send().status == 200).then_some(()));
 }
 
 #[test]
@@ -134,14 +104,8 @@ fn a_file_renamed_away_and_back_is_read_again() {
     let away = gateway.dir.path().join("keys.toml.bak");
     for (state, status) in [("disabled", 401), ("active", 200)] {
         fs::rename(gateway.keys_path(), &away).unwrap();
-        fs::write(
-            gateway.keys_path(),
-            key.entry("a", &format!("state = \"{state}\"")),
-        )
-        .unwrap();
-        eventually("the new file", || {
-            (gateway.get("/").bearer(&key).send().status == status).then_some(())
-        });
+        fs::write(gateway.keys_path(), key.entry("a", &format!("state = \"{state}\""))).unwrap();
+        eventually("the new file", || (gateway.get("/").bearer(&key).send().status == status).then_some(()));
     }
 }
 
@@ -149,18 +113,11 @@ fn a_file_renamed_away_and_back_is_read_again() {
 fn a_key_that_expires_needs_no_reload() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(2500);
-    let gateway = Setup::with(
-        &upstream,
-        "",
-        &key.entry("a", &format!("expires = {soon:.3}")),
-    )
-    .start();
+    let gateway = Setup::with(&upstream, "", &key.entry("a", &format!("expires = {soon:.3}"))).start();
     let mut conn = gateway.connect();
     let request = gateway.get("/").bearer(&key);
     assert_eq!(conn.send(&request).status, 200);
-    let refused = eventually("the key to expire", || {
-        Some(conn.send(&request)).filter(|r| r.status == 401)
-    });
+    let refused = eventually("the key to expire", || Some(conn.send(&request)).filter(|r| r.status == 401));
     assert!(jiff::Timestamp::now() >= soon, "not before its time");
     assert_eq!(gateway.line_of(&refused)["reason"], "expired");
 }

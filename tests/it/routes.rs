@@ -45,17 +45,9 @@ fn the_most_specific_route_wins() {
         ("GET", "SHOP.Example.com:443", "/v1/orders", "host"),
         ("GET", "a.example.com", "/v1/orders", "wild"),
     ] {
-        let reply = gateway
-            .request(method, path)
-            .header("Host", host)
-            .bearer(&key)
-            .send();
+        let reply = gateway.request(method, path).header("Host", host).bearer(&key).send();
         assert_eq!(reply.status, 200, "{method} {host}{path}");
-        assert_eq!(
-            gateway.line_of(&reply)["http.route"],
-            route,
-            "{method} {host}{path}"
-        );
+        assert_eq!(gateway.line_of(&reply)["http.route"], route, "{method} {host}{path}");
     }
 }
 
@@ -65,10 +57,9 @@ fn what_no_route_takes_is_not_found() {
     let gateway = Setup::with(&upstream, ROUTES, &key.entry("a", "")).start();
     for path in ["/", "/v2/x", "/v10/x", "/V1/x"] {
         // A caller without a key learns no more than one with a key.
-        for request in [
-            gateway.get(path).header("Host", "localhost"),
-            gateway.get(path).header("Host", "localhost").bearer(&key),
-        ] {
+        for request in
+            [gateway.get(path).header("Host", "localhost"), gateway.get(path).header("Host", "localhost").bearer(&key)]
+        {
             let reply = request.send();
             assert_eq!(reply.status, 404, "{path}");
             crate::verdicts::assert_problem(&reply, "not_found");
@@ -82,20 +73,11 @@ fn what_no_route_takes_is_not_found() {
 fn a_route_for_other_methods_says_which() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, ROUTES, &key.entry("a", "")).start();
-    let reply = gateway
-        .request("DELETE", "/ro/x")
-        .header("Host", "localhost")
-        .bearer(&key)
-        .send();
+    let reply = gateway.request("DELETE", "/ro/x").header("Host", "localhost").bearer(&key).send();
     assert_eq!(reply.status, 405);
     crate::verdicts::assert_problem(&reply, "method_not_allowed");
     assert_eq!(gateway.line_of(&reply)["reason"], "method_not_allowed");
-    let mut allowed: Vec<String> = reply
-        .header("allow")
-        .unwrap()
-        .split(',')
-        .map(|m| m.trim().to_owned())
-        .collect();
+    let mut allowed: Vec<String> = reply.header("allow").unwrap().split(',').map(|m| m.trim().to_owned()).collect();
     allowed.sort();
     assert_eq!(allowed, ["GET", "HEAD"]);
 }
@@ -120,10 +102,7 @@ fn an_open_route_asks_for_nothing() {
     let reply = gateway.get("/open/x").send();
     assert_eq!(reply.status, 200);
     let line = gateway.line_of(&reply);
-    assert_eq!(
-        (&line["reason"], &line["http.route"]),
-        (&"allowed".into(), &"open".into())
-    );
+    assert_eq!((&line["reason"], &line["http.route"]), (&"allowed".into(), &"open".into()));
 }
 
 #[test]
@@ -133,15 +112,9 @@ fn an_optional_route_takes_a_good_key_or_none() {
     assert_eq!(gateway.get("/optional/x").send().status, 200);
     assert_eq!(upstream.request("/optional/x").get("x-consumer-id"), None);
     assert_eq!(gateway.get("/optional/y").bearer(&key).send().status, 200);
-    assert_eq!(
-        upstream.request("/optional/y").get("x-consumer-id"),
-        Some("a")
-    );
+    assert_eq!(upstream.request("/optional/y").get("x-consumer-id"), Some("a"));
     let bad = gateway.get("/optional/z").bearer(&Key::new()).send();
-    assert_eq!(
-        (bad.status, bad.json()["code"].as_str()),
-        (401, Some("invalid_key"))
-    );
+    assert_eq!((bad.status, bad.json()["code"].as_str()), (401, Some("invalid_key")));
 }
 
 fn preflight(reply: &Reply) -> u16 {
@@ -154,18 +127,13 @@ fn a_cors_preflight_needs_no_key_unless_told_otherwise() {
     let config = "[[route]]\npath = \"/checked/*\"\npreflight = \"check\"\n[[route]]\npath = \"/passed/*\"\n";
     let gateway = Setup::with(&upstream, config, &key.entry("a", "")).start();
     let ask = |path: &str| {
-        let request = gateway
-            .request("OPTIONS", path)
-            .header("Origin", "https://app.example");
+        let request = gateway.request("OPTIONS", path).header("Origin", "https://app.example");
         request.header("Access-Control-Request-Method", "POST")
     };
     assert_eq!(preflight(&ask("/passed/x").send()), 200);
     assert_eq!(preflight(&ask("/checked/x").send()), 401);
     let plain_options = gateway.request("OPTIONS", "/passed/x").send();
-    assert_eq!(
-        plain_options.status, 401,
-        "only a preflight passes, not every OPTIONS"
-    );
+    assert_eq!(plain_options.status, 401, "only a preflight passes, not every OPTIONS");
 }
 
 #[test]
@@ -180,16 +148,6 @@ fn a_route_may_have_its_own_upstream_and_timeout() {
     let reply = gateway.get("/second/x").bearer(&key).send();
     assert_eq!(reply.status, 200);
     assert_eq!(gateway.line_of(&reply)["upstream.name"], "other");
-    assert_eq!(
-        (first.count("/second/x"), second.count("/second/x")),
-        (0, 1)
-    );
-    assert_eq!(
-        gateway
-            .request("POST", "/hang/x")
-            .bearer(&key)
-            .send()
-            .status,
-        504
-    );
+    assert_eq!((first.count("/second/x"), second.count("/second/x")), (0, 1));
+    assert_eq!(gateway.request("POST", "/hang/x").bearer(&key).send().status, 504);
 }

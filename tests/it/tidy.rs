@@ -42,10 +42,7 @@ fn root() -> PathBuf {
 
 fn rust_files(under: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(under)
-        .unwrap_or_else(|e| panic!("{}: {e}", under.display()))
-        .flatten()
-    {
+    for entry in fs::read_dir(under).unwrap_or_else(|e| panic!("{}: {e}", under.display())).flatten() {
         let path = entry.path();
         if path.is_dir() {
             files.extend(rust_files(&path));
@@ -90,8 +87,8 @@ fn long_functions(name: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let code = line.trim_start();
-        let starts = code.starts_with("fn ")
-            || (code.contains(" fn ") && code.split(" fn ").next().is_some_and(is_qualifiers));
+        let starts =
+            code.starts_with("fn ") || (code.contains(" fn ") && code.split(" fn ").next().is_some_and(is_qualifiers));
         if !starts || code.starts_with("//") {
             continue;
         }
@@ -106,27 +103,18 @@ fn long_functions(name: &str, text: &str) -> Vec<String> {
 }
 
 fn is_qualifiers(text: &str) -> bool {
-    text.split_whitespace()
-        .all(|w| w.starts_with("pub") || ["async", "const", "crate)", "super)"].contains(&w))
+    text.split_whitespace().all(|w| w.starts_with("pub") || ["async", "const", "crate)", "super)"].contains(&w))
 }
 
 #[test]
 fn functions_fit_a_screen() {
-    let long: Vec<String> = sources(&["src", "tests", "benches"])
-        .iter()
-        .flat_map(|(n, t)| long_functions(n, t))
-        .collect();
-    none(
-        &format!("functions of more than {FUNCTION_LINES_MAX} lines"),
-        &long,
-    );
+    let long: Vec<String> =
+        sources(&["src", "tests", "benches"]).iter().flat_map(|(n, t)| long_functions(n, t)).collect();
+    none(&format!("functions of more than {FUNCTION_LINES_MAX} lines"), &long);
 }
 
 fn floor_of(module: &str) -> Option<(usize, usize)> {
-    FLOORS
-        .iter()
-        .enumerate()
-        .find_map(|(floor, names)| Some((floor, names.iter().position(|n| *n == module)?)))
+    FLOORS.iter().enumerate().find_map(|(floor, names)| Some((floor, names.iter().position(|n| *n == module)?)))
 }
 
 /// The modules of this crate that a file names, with the lines where it does.
@@ -149,20 +137,14 @@ fn names(text: &str) -> Vec<(usize, String)> {
 }
 
 fn first_word(text: &str) -> String {
-    text.chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 #[test]
 fn modules_only_use_lower_floors() {
     let mut wrong = Vec::new();
     for (name, text) in sources(&["src"]) {
-        let module = name
-            .trim_start_matches("src/")
-            .split(['/', '.'])
-            .next()
-            .unwrap_or_default();
+        let module = name.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default();
         if module == "main" || module == "lib" {
             continue;
         }
@@ -175,9 +157,7 @@ fn modules_only_use_lower_floors() {
                 && used != module
                 && other > own
             {
-                wrong.push(format!(
-                    "{name}:{line}: {module} uses {used}, which is above it"
-                ));
+                wrong.push(format!("{name}:{line}: {module} uses {used}, which is above it"));
             }
         }
     }
@@ -210,13 +190,8 @@ fn what_holds_a_secret_has_no_debug() {
                 derives.push_str(code);
                 continue;
             }
-            let words: Vec<&str> = code
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .collect();
-            let declared = words
-                .windows(2)
-                .find(|w| w[0] == "struct" || w[0] == "enum")
-                .map(|w| w[1]);
+            let words: Vec<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let declared = words.windows(2).find(|w| w[0] == "struct" || w[0] == "enum").map(|w| w[1]);
             if declared.is_some_and(|d| SECRETS.contains(&d)) && derives.contains("Debug") {
                 found.push(format!("{name}:{}: {code}", at + 1));
             }
@@ -233,11 +208,7 @@ fn nothing_is_left_unfinished() {
     let mut found = Vec::new();
     for (name, text) in sources(&["src", "tests", "benches"]) {
         for (at, line) in text.lines().enumerate() {
-            if ["TO", "FIX", "X"]
-                .iter()
-                .zip(["DO", "ME", "XX"])
-                .any(|(a, b)| line.contains(&format!("{a}{b}")))
-            {
+            if ["TO", "FIX", "X"].iter().zip(["DO", "ME", "XX"]).any(|(a, b)| line.contains(&format!("{a}{b}"))) {
                 found.push(format!("{name}:{}: {}", at + 1, line.trim()));
             }
         }
@@ -252,10 +223,7 @@ fn every_file_says_what_it_is() {
         .filter(|(_, text)| !text.starts_with("//!"))
         .map(|(name, _)| name)
         .collect();
-    none(
-        "files without a first line that says what they are",
-        &silent,
-    );
+    none("files without a first line that says what they are", &silent);
 }
 
 #[test]
@@ -264,14 +232,7 @@ fn the_readme_has_the_two_commands() {
     for command in ["cargo run --release -- demo", "tests/run"] {
         assert!(readme.contains(command), "{command}");
     }
-    for file in [
-        "LICENSE",
-        "CHANGELOG.md",
-        ".ci/run",
-        "tests/run",
-        "config/keyward.toml",
-        "config/keys.toml",
-    ] {
+    for file in ["LICENSE", "CHANGELOG.md", ".ci/run", "tests/run", "config/keyward.toml", "config/keys.toml"] {
         assert!(root().join(file).is_file(), "{file}");
     }
 }

@@ -60,14 +60,8 @@ fn an_option_of_a_later_issue_is_refused_and_not_ignored() {
         fs::write(dir.path().join("keyward.toml"), &text).unwrap();
         for (command, code) in [("check", 1), ("run", 78)] {
             let ran = keyward(dir.path(), &[command, "-c", "keyward.toml"]).exits(code);
-            assert!(
-                ran.all().contains("not supported yet"),
-                "{command}: {option}\n{ran:?}"
-            );
-            assert!(
-                ran.all().contains("keyward.toml:"),
-                "{command} says where: {option}\n{ran:?}"
-            );
+            assert!(ran.all().contains("not supported yet"), "{command}: {option}\n{ran:?}");
+            assert!(ran.all().contains("keyward.toml:"), "{command} says where: {option}\n{ran:?}");
         }
     }
 }
@@ -90,16 +84,8 @@ fn a_key_with_a_field_of_a_later_issue_is_refused() {
         let key = Key::new();
         let entries = good.entry("good", "") + &key.entry("restricted", field);
         let gateway = crate::harness::Setup::with(&upstream, "", &entries).start();
-        assert_eq!(
-            gateway.get("/").bearer(&key).send().status,
-            401,
-            "{field} is ignored"
-        );
-        assert_eq!(
-            gateway.get("/").bearer(&good).send().status,
-            200,
-            "{field} takes others along"
-        );
+        assert_eq!(gateway.get("/").bearer(&key).send().status, 401, "{field} is ignored");
+        assert_eq!(gateway.get("/").bearer(&good).send().status, 200, "{field} takes others along");
         let ran = keyward(gateway.dir.path(), &["check", "-c", "keyward.toml"]).exits(1);
         assert!(ran.all().contains("not supported yet"), "{field}: {ran:?}");
     }

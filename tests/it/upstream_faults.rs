@@ -8,29 +8,14 @@ const QUICK: &str = "[[route]]\ntimeout = \"300ms\"\n";
 fn an_upstream_that_hangs_is_given_up_on_in_time() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, QUICK, &key.entry("a", "")).start();
-    let reply = gateway
-        .request("POST", "/hang")
-        .bearer(&key)
-        .body(b"x")
-        .send();
+    let reply = gateway.request("POST", "/hang").bearer(&key).body(b"x").send();
     assert_eq!(reply.status, 504);
     crate::verdicts::assert_problem(&reply, "upstream_timeout");
     let line = gateway.line_of(&reply);
-    assert_eq!(
-        (&line["reason"], &line["fault"]),
-        (&"upstream_timeout".into(), &"upstream".into()),
-        "{line:#}"
-    );
+    assert_eq!((&line["reason"], &line["fault"]), (&"upstream_timeout".into(), &"upstream".into()), "{line:#}");
     assert_eq!(line["outcome"], "timeout");
-    assert!(
-        line["upstream_duration_us"].as_u64().unwrap() >= 250_000,
-        "{line:#}"
-    );
-    assert_eq!(
-        gateway.get("/").bearer(&key).send().status,
-        200,
-        "the gateway goes on"
-    );
+    assert!(line["upstream_duration_us"].as_u64().unwrap() >= 250_000, "{line:#}");
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200, "the gateway goes on");
 }
 
 #[test]
@@ -62,18 +47,12 @@ fn an_upstream_that_resets_or_lies_is_an_upstream_error() {
 fn what_is_not_safe_to_repeat_is_sent_once() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, "", &key.entry("a", "limits = [\"10/h\"]")).start();
-    let reply = gateway
-        .request("POST", "/reset")
-        .bearer(&key)
-        .body(b"pay")
-        .send();
+    let reply = gateway.request("POST", "/reset").bearer(&key).body(b"pay").send();
     assert_eq!(reply.status, 502);
     assert_eq!(upstream.count("/reset"), 1);
     assert_eq!(gateway.line_of(&reply)["upstream.attempts"], 1);
     let reply = gateway.get("/reset").bearer(&key).send();
-    let attempts = gateway.line_of(&reply)["upstream.attempts"]
-        .as_u64()
-        .unwrap();
+    let attempts = gateway.line_of(&reply)["upstream.attempts"].as_u64().unwrap();
     assert_eq!(upstream.count("/reset") as u64, 1 + attempts);
     let left = gateway.get("/").bearer(&key).send();
     assert!(
@@ -90,11 +69,7 @@ fn connections_that_the_upstream_closed_meanwhile_cost_nobody_a_request() {
     let mut conn = gateway.connect();
     for round in 0..30 {
         let reply = conn.send(&gateway.get("/close").bearer(&key));
-        assert_eq!(
-            (reply.status, reply.text().as_str()),
-            (200, "bye"),
-            "round {round}"
-        );
+        assert_eq!((reply.status, reply.text().as_str()), (200, "bye"), "round {round}");
     }
 }
 
@@ -108,11 +83,7 @@ fn kept_alive_connections_to_the_upstream_are_used_again() {
     }
     let mut ports: Vec<u16> = upstream.seen().iter().map(|s| s.peer_port).collect();
     ports.dedup();
-    assert!(
-        ports.len() <= 2,
-        "20 requests over {} connections",
-        ports.len()
-    );
+    assert!(ports.len() <= 2, "20 requests over {} connections", ports.len());
 }
 
 #[test]
@@ -128,9 +99,7 @@ fn an_upstream_that_comes_back_is_used_at_once() {
         use std::io::{Read as _, Write as _};
         let (mut stream, _) = listener.accept().unwrap();
         drop(stream.read(&mut [0; 4096]));
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nback")
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nback").unwrap();
     });
     assert_eq!(gateway.get("/").bearer(&key).send().text(), "back");
     answer.join().unwrap();
@@ -141,19 +110,10 @@ fn an_upstreams_own_errors_pass_as_they_are() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
     for status in [400, 401, 403, 404, 429, 500, 503] {
-        let reply = gateway
-            .get(&format!("/status/{status}"))
-            .bearer(&key)
-            .send();
+        let reply = gateway.get(&format!("/status/{status}")).bearer(&key).send();
         assert_eq!((reply.status, reply.text().as_str()), (status, "told"));
         let line = gateway.line_of(&reply);
-        assert_eq!(
-            (&line["reason"], &line["decision"]),
-            (&"allowed".into(), &"allow".into())
-        );
-        assert_eq!(
-            line["event"], "decision",
-            "an upstream's 429 is no throttle of ours"
-        );
+        assert_eq!((&line["reason"], &line["decision"]), (&"allowed".into(), &"allow".into()));
+        assert_eq!(line["event"], "decision", "an upstream's 429 is no throttle of ours");
     }
 }

@@ -41,21 +41,14 @@ pub(crate) fn keyward<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Ran {
 }
 
 /// The same with something on stdin and more in the environment.
-pub(crate) fn keyward_with<S: AsRef<OsStr>>(
-    dir: &Path,
-    args: &[S],
-    stdin: &str,
-    env: &[(&str, &str)],
-) -> Ran {
+pub(crate) fn keyward_with<S: AsRef<OsStr>>(dir: &Path, args: &[S], stdin: &str, env: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
     command.args(args).current_dir(dir);
     for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("KEYWARD_")) {
         command.env_remove(name);
     }
     command.envs(env.iter().copied());
-    let prints_a_key = args
-        .iter()
-        .any(|a| a.as_ref() == "new" || a.as_ref() == "rotate" || a.as_ref() == "hash");
+    let prints_a_key = args.iter().any(|a| a.as_ref() == "new" || a.as_ref() == "rotate" || a.as_ref() == "hash");
     let ran = run(command, stdin);
     if !prints_a_key {
         let found = secrets_in(&ran.all());
@@ -65,10 +58,7 @@ pub(crate) fn keyward_with<S: AsRef<OsStr>>(
 }
 
 fn run(mut command: Command, stdin: &str) -> Ran {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     // A command that reads no stdin may be gone already.
     drop(child.stdin.take().unwrap().write_all(stdin.as_bytes()));
@@ -82,19 +72,11 @@ fn run(mut command: Command, stdin: &str) -> Ran {
 
 /// Runs any command, ended by its id when it takes longer than `limit`.
 pub(crate) fn wait_within(mut command: Command, limit: Duration) -> Ran {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let output = super::output::Output::default();
     let errors = super::output::Output::default();
-    let readers = [
-        output.gather(child.stdout.take().unwrap()),
-        errors.gather(child.stderr.take().unwrap()),
-    ];
+    let readers = [output.gather(child.stdout.take().unwrap()), errors.gather(child.stderr.take().unwrap())];
     let status = poll(limit, || child.try_wait().unwrap()).unwrap_or_else(|| {
         drop(child.kill());
         child.wait().unwrap()
@@ -102,9 +84,5 @@ pub(crate) fn wait_within(mut command: Command, limit: Duration) -> Ran {
     for reader in readers {
         reader.join().unwrap();
     }
-    Ran {
-        code: status.code().unwrap_or(-1),
-        stdout: output.text(),
-        stderr: errors.text(),
-    }
+    Ran { code: status.code().unwrap_or(-1), stdout: output.text(), stderr: errors.text() }
 }

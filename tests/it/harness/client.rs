@@ -21,20 +21,13 @@ pub(crate) struct Req {
 impl Req {
     pub(crate) fn new(addr: SocketAddr, method: &str, target: &str) -> Req {
         let headers = vec![("Host".to_owned(), "api.example.com".to_owned())];
-        Req {
-            addr,
-            method: method.to_owned(),
-            target: target.to_owned(),
-            headers,
-            body: None,
-        }
+        Req { addr, method: method.to_owned(), target: target.to_owned(), headers, body: None }
     }
 
     /// Adds a header line; `Host` replaces the one that is there by default.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Req {
         if name.eq_ignore_ascii_case("host") {
-            self.headers
-                .retain(|(n, _)| !n.eq_ignore_ascii_case("host"));
+            self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case("host"));
         }
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -89,12 +82,7 @@ impl Reply {
     }
 
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        self.head
-            .headers
-            .iter()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-            .collect()
+        self.head.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -102,35 +90,23 @@ impl Reply {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|e| panic!("not JSON ({e}): {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {}", self.text()))
     }
 
     pub(crate) fn request_id(&self) -> &str {
-        self.header("x-request-id")
-            .unwrap_or_else(|| panic!("no X-Request-ID in {:?}", self.head.headers))
+        self.header("x-request-id").unwrap_or_else(|| panic!("no X-Request-ID in {:?}", self.head.headers))
     }
 
     /// The answer without what must differ between two requests: ids, the key's fingerprint, the second it was made in.
     pub(crate) fn anonymous(&self) -> String {
-        let fingerprint = self
-            .header("x-api-key-fingerprint")
-            .unwrap_or("no fingerprint");
+        let fingerprint = self.header("x-api-key-fingerprint").unwrap_or("no fingerprint");
         let date = self.header("date").unwrap_or("no date");
-        self.everything()
-            .replace(self.request_id(), "ID")
-            .replace(fingerprint, "FINGERPRINT")
-            .replace(date, "DATE")
+        self.everything().replace(self.request_id(), "ID").replace(fingerprint, "FINGERPRINT").replace(date, "DATE")
     }
 
     /// The head and the body as the client saw them.
     pub(crate) fn everything(&self) -> String {
-        format!(
-            "{}\n{}\n{:?}",
-            String::from_utf8_lossy(&self.head.raw),
-            self.text(),
-            self.trailers
-        )
+        format!("{}\n{}\n{:?}", String::from_utf8_lossy(&self.head.raw), self.text(), self.trailers)
     }
 }
 
@@ -149,9 +125,7 @@ impl Conn {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Conn {
-            reader: BufReader::new(stream),
-        })
+        Ok(Conn { reader: BufReader::new(stream) })
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -167,8 +141,7 @@ impl Conn {
     }
 
     pub(crate) fn send(&mut self, request: &Req) -> Reply {
-        self.try_send(request)
-            .unwrap_or_else(|e| panic!("{} {}: {e}", request.method, request.target))
+        self.try_send(request).unwrap_or_else(|e| panic!("{} {}: {e}", request.method, request.target))
     }
 
     pub(crate) fn try_send(&mut self, request: &Req) -> io::Result<Reply> {
@@ -189,20 +162,11 @@ impl Conn {
     pub(crate) fn read_reply(&mut self, method: &str) -> io::Result<Reply> {
         let mut body = Vec::new();
         let (head, trailers) = self.read_into(method, &mut |part| body.extend_from_slice(part))?;
-        Ok(Reply {
-            status: status_of(&head)?,
-            head,
-            body,
-            trailers,
-        })
+        Ok(Reply { status: status_of(&head)?, head, body, trailers })
     }
 
     /// Like `read_reply`, with the body going to `sink`.
-    pub(crate) fn read_into(
-        &mut self,
-        method: &str,
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<(Head, Headers)> {
+    pub(crate) fn read_into(&mut self, method: &str, sink: &mut dyn FnMut(&[u8])) -> io::Result<(Head, Headers)> {
         let mut head = self.read_head()?;
         while (100..200).contains(&status_of(&head)?) && status_of(&head)? != 101 {
             head = self.read_head()?;
@@ -229,10 +193,7 @@ impl Conn {
         let mut rest = Vec::new();
         match self.reader.read_to_end(&mut rest) {
             Ok(_) => true,
-            Err(e) => !matches!(
-                e.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            ),
+            Err(e) => !matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
         }
     }
 }
@@ -247,10 +208,5 @@ pub(crate) fn raw(addr: SocketAddr, bytes: &[u8]) -> io::Result<(Conn, Reply)> {
 
 fn status_of(head: &Head) -> io::Result<u16> {
     let code = head.first.split(' ').nth(1).and_then(|s| s.parse().ok());
-    code.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("no status in {:?}", head.first),
-        )
-    })
+    code.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no status in {:?}", head.first)))
 }

@@ -23,10 +23,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn start(setup: Setup) -> Gateway {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-        command
-            .arg("run")
-            .arg("-c")
-            .arg(setup.dir.path().join("keyward.toml"));
+        command.arg("run").arg("-c").arg(setup.dir.path().join("keyward.toml"));
         let log_file = setup.log_file.as_ref().map(|f| setup.dir.path().join(f));
         Gateway::spawn(command, setup, log_file)
     }
@@ -37,10 +34,7 @@ impl Gateway {
             command.env_remove(name);
         }
         command.envs(setup.env).current_dir(setup.dir.path());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway's binary starts");
         let output = Output::default();
         output.gather(child.stderr.take().unwrap());
@@ -50,38 +44,20 @@ impl Gateway {
         } else {
             output.gather(stdout);
         }
-        let mut gateway = Gateway {
-            child,
-            dir: setup.dir,
-            output,
-            log_file,
-            listeners: Vec::new(),
-        };
-        gateway.listeners = if setup.blind {
-            gateway.ports_from_proc()
-        } else {
-            gateway.ports_from_ready()
-        };
+        let mut gateway = Gateway { child, dir: setup.dir, output, log_file, listeners: Vec::new() };
+        gateway.listeners = if setup.blind { gateway.ports_from_proc() } else { gateway.ports_from_ready() };
         gateway
     }
 
     fn ports_from_ready(&mut self) -> Vec<SocketAddr> {
         let ready = poll(PATIENCE, || {
             let ended = self.child.try_wait().unwrap();
-            assert!(
-                ended.is_none(),
-                "the gateway ended at start, {ended:?}:\n{}",
-                self.text()
-            );
+            assert!(ended.is_none(), "the gateway ended at start, {ended:?}:\n{}", self.text());
             self.events("ready").pop()
         });
         let ready = ready.unwrap_or_else(|| panic!("no ready line:\n{}", self.text()));
-        let urls = ready["listeners"]
-            .as_array()
-            .unwrap_or_else(|| panic!("no listeners in {ready}"));
-        urls.iter()
-            .map(|u| address_of(u.as_str().expect("a URL")))
-            .collect()
+        let urls = ready["listeners"].as_array().unwrap_or_else(|| panic!("no listeners in {ready}"));
+        urls.iter().map(|u| address_of(u.as_str().expect("a URL"))).collect()
     }
 
     /// The loopback ports the process listens on, where nothing can be read from it.
@@ -93,12 +69,7 @@ impl Gateway {
                 .flatten()
                 .filter_map(|e| {
                     let target = fs::read_link(e.path()).ok()?.to_string_lossy().into_owned();
-                    Some(
-                        target
-                            .strip_prefix("socket:[")?
-                            .strip_suffix(']')?
-                            .to_owned(),
-                    )
+                    Some(target.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
                 })
                 .collect();
             let table = fs::read_to_string("/proc/net/tcp").ok()?;
@@ -107,8 +78,7 @@ impl Gateway {
                 .skip(1)
                 .filter_map(|line| {
                     let columns: Vec<&str> = line.split_whitespace().collect();
-                    let listens =
-                        columns.get(3) == Some(&"0A") && sockets.iter().any(|s| s == columns[9]);
+                    let listens = columns.get(3) == Some(&"0A") && sockets.iter().any(|s| s == columns[9]);
                     let port = u16::from_str_radix(columns.get(1)?.split(':').nth(1)?, 16).ok()?;
                     listens.then(|| SocketAddr::from(([127, 0, 0, 1], port)))
                 })
@@ -204,9 +174,7 @@ impl Gateway {
     }
 
     pub(crate) fn wait_event(&self, event: &str, matches: impl Fn(&Value) -> bool) -> Value {
-        eventually(&format!("a {event} line"), || {
-            self.events(event).into_iter().find(&matches)
-        })
+        eventually(&format!("a {event} line"), || self.events(event).into_iter().find(&matches))
     }
 
     /// The last `reload` line after `before` such lines were there.
@@ -216,18 +184,12 @@ impl Gateway {
 
     /// Reloads that did something: applied or rejected.
     pub(crate) fn reloads(&self) -> Vec<Value> {
-        self.events("reload")
-            .into_iter()
-            .filter(|l| l["result"] != "unchanged")
-            .collect()
+        self.events("reload").into_iter().filter(|l| l["result"] != "unchanged").collect()
     }
 
     pub(crate) fn signal(&self, name: &str) {
         let id = self.id().to_string();
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &id])
-            .status()
-            .expect("kill runs");
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill runs");
         assert!(sent.success(), "kill -{name} {id}");
     }
 
@@ -243,12 +205,7 @@ impl Gateway {
     pub(crate) fn stop(&mut self) -> Vec<String> {
         self.signal("TERM");
         let status = self.wait_exit();
-        assert_eq!(
-            status.code(),
-            Some(0),
-            "a drained gateway exits 0:\n{}",
-            self.text()
-        );
+        assert_eq!(status.code(), Some(0), "a drained gateway exits 0:\n{}", self.text());
         self.lines()
     }
 
@@ -272,28 +229,18 @@ impl Drop for Gateway {
             });
         } else {
             let found = secrets_in(&self.text());
-            assert!(
-                found.is_empty(),
-                "secrets in the gateway's output: {found:?}"
-            );
+            assert!(found.is_empty(), "secrets in the gateway's output: {found:?}");
         }
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a failing test shows what the gateway said last"
-)]
+#[expect(clippy::print_stderr, reason = "a failing test shows what the gateway said last")]
 fn print_last(what: &str, lines: &[String], count: usize) {
     let start = lines.len().saturating_sub(count);
     eprintln!("--- {what} ---\n{}", lines[start..].join("\n"));
 }
 
 fn address_of(url: &str) -> SocketAddr {
-    let (_, rest) = url
-        .split_once("://")
-        .unwrap_or_else(|| panic!("not a URL: {url}"));
-    rest.trim_end_matches('/')
-        .parse()
-        .unwrap_or_else(|e| panic!("{url}: {e}"))
+    let (_, rest) = url.split_once("://").unwrap_or_else(|| panic!("not a URL: {url}"));
+    rest.trim_end_matches('/').parse().unwrap_or_else(|e| panic!("{url}: {e}"))
 }

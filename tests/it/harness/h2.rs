@@ -23,9 +23,7 @@ pub(crate) struct Frames(VecDeque<Frame<Bytes>>);
 
 impl Frames {
     pub(crate) fn of(body: &[u8], trailers: Option<HeaderMap>) -> Frames {
-        let parts = body
-            .chunks(8000)
-            .map(|c| Frame::data(Bytes::copy_from_slice(c)));
+        let parts = body.chunks(8000).map(|c| Frame::data(Bytes::copy_from_slice(c)));
         Frames(parts.chain(trailers.map(Frame::trailers)).collect())
     }
 }
@@ -34,10 +32,7 @@ impl Body for Frames {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.0.pop_front().map(Ok))
     }
 
@@ -64,28 +59,17 @@ pub(crate) struct H2 {
 
 impl H2 {
     async fn open(addr: SocketAddr) -> H2 {
-        let stream = tokio::net::TcpStream::connect(addr)
-            .await
-            .expect("a connection");
-        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .expect("a preface");
+        let stream = tokio::net::TcpStream::connect(addr).await.expect("a connection");
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a preface");
         tokio::spawn(connection);
         H2 { sender }
     }
 
     /// Sends one request and reads at most `most` bytes of its answer; then the stream is dropped.
-    pub(crate) async fn send_some(
-        &self,
-        request: Request<Frames>,
-        most: usize,
-    ) -> Result<Answer, String> {
+    pub(crate) async fn send_some(&self, request: Request<Frames>, most: usize) -> Result<Answer, String> {
         let mut sender = self.sender.clone();
         sender.ready().await.map_err(|e| e.to_string())?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|e| e.to_string())?;
+        let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let (head, body) = response.into_parts();
         let mut answer = Answer {
             status: head.status.as_u16(),
@@ -99,9 +83,7 @@ impl H2 {
     }
 
     pub(crate) async fn send(&self, request: Request<Frames>) -> Answer {
-        self.send_some(request, usize::MAX)
-            .await
-            .expect("an answer")
+        self.send_some(request, usize::MAX).await.expect("an answer")
     }
 }
 
@@ -123,14 +105,9 @@ async fn read(mut body: Incoming, answer: &mut Answer, most: usize) {
 
 /// Runs a test over one HTTP/2 connection.
 pub(crate) fn over_h2<T, F: Future<Output = T>>(addr: SocketAddr, test: impl FnOnce(H2) -> F) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let connection = H2::open(addr).await;
-        tokio::time::timeout(PATIENCE, test(connection))
-            .await
-            .expect("in time")
+        tokio::time::timeout(PATIENCE, test(connection)).await.expect("in time")
     })
 }

@@ -32,9 +32,7 @@ impl Key {
 
     /// A key of any shape: what was imported from elsewhere.
     pub(crate) fn from_text(text: &str) -> Key {
-        let key = Key {
-            text: text.to_owned(),
-        };
+        let key = Key { text: text.to_owned() };
         let mut guard = SECRETS.lock().unwrap();
         let secrets = guard.get_or_insert_default();
         if let Some(secret) = key.secret() {
@@ -69,10 +67,7 @@ impl Key {
 
     /// A `[[key]]` entry; further fields can be appended as lines.
     pub(crate) fn entry(&self, id: &str, fields: &str) -> String {
-        format!(
-            "[[key]]\nid = \"{id}\"\nhash = \"{}\"\n{fields}\n\n",
-            self.hash()
-        )
+        format!("[[key]]\nid = \"{id}\"\nhash = \"{}\"\n{fields}\n\n", self.hash())
     }
 }
 
@@ -81,11 +76,7 @@ pub(crate) fn filler_entries(count: usize) -> String {
     let mut text = String::new();
     for n in 0..count {
         let digest = sha256_hex(format!("filler {n}").as_bytes());
-        write!(
-            text,
-            "[[key]]\nid = \"filler-{n}\"\nhash = \"sha256:{digest}\"\n\n"
-        )
-        .unwrap();
+        write!(text, "[[key]]\nid = \"filler-{n}\"\nhash = \"sha256:{digest}\"\n\n").unwrap();
     }
     text
 }
@@ -104,10 +95,7 @@ pub(crate) fn base62_crc(random: &str) -> String {
 fn random_base62(length: usize) -> String {
     let mut bytes = vec![0; length];
     getrandom::fill(&mut bytes).expect("the system has randomness");
-    bytes
-        .iter()
-        .map(|b| char::from(ALPHABET[usize::from(*b) % 62]))
-        .collect()
+    bytes.iter().map(|b| char::from(ALPHABET[usize::from(*b) % 62])).collect()
 }
 
 /// Every known secret or stored digest that occurs in `text`.

@@ -23,9 +23,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn push(&mut self, line: String) {
-        let is_request = ["decision", "throttle"]
-            .iter()
-            .any(|e| line.contains(&format!("\"event\":\"{e}\"")));
+        let is_request = ["decision", "throttle"].iter().any(|e| line.contains(&format!("\"event\":\"{e}\"")));
         if is_request {
             self.requests.push(line);
         } else {
@@ -68,7 +66,5 @@ impl Output {
 /// The lines that are JSON objects.
 pub(crate) fn parse<'a>(lines: impl IntoIterator<Item = &'a String>) -> Vec<Value> {
     let objects = lines.into_iter().filter(|l| l.starts_with('{'));
-    objects
-        .filter_map(|l| serde_json::from_str(l).ok())
-        .collect()
+    objects.filter_map(|l| serde_json::from_str(l).ok()).collect()
 }

@@ -102,20 +102,13 @@ pub(crate) fn complete(config: &str, upstream_url: &str) -> String {
 
 /// Writes a fresh self-signed certificate for `name`, key first so that a watcher meets a pair that belongs together soon.
 pub(crate) fn write_certificate(dir: &Path, file: &str, name: &str) {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned(), "localhost".to_owned()])
-        .expect("a certificate");
-    fs::write(
-        dir.join(format!("{file}.key")),
-        made.signing_key.serialize_pem(),
-    )
-    .unwrap();
+    let made =
+        rcgen::generate_simple_self_signed(vec![name.to_owned(), "localhost".to_owned()]).expect("a certificate");
+    fs::write(dir.join(format!("{file}.key")), made.signing_key.serialize_pem()).unwrap();
     fs::write(dir.join(format!("{file}.pem")), made.cert.pem()).unwrap();
 }
 
 /// An address that was free a moment ago, for servers that cannot say which port they took.
 pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -27,11 +27,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let id = self.child.id().to_string();
         drop(Command::new("kill").args(["-TERM", &id]).status());
-        if poll(Duration::from_secs(2), || {
-            self.child.try_wait().ok().flatten()
-        })
-        .is_none()
-        {
+        if poll(Duration::from_secs(2), || self.child.try_wait().ok().flatten()).is_none() {
             drop(self.child.kill());
             drop(self.child.wait());
         }
@@ -42,38 +38,23 @@ impl Drop for Server {
 pub(crate) fn tool(name: &str) -> Command {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let sbin = [PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")];
-    let found = std::env::split_paths(&paths)
-        .chain(sbin)
-        .map(|d| d.join(name))
-        .find(|p| p.is_file());
+    let found = std::env::split_paths(&paths).chain(sbin).map(|d| d.join(name)).find(|p| p.is_file());
     Command::new(found.unwrap_or_else(|| panic!("{name} is missing: tests/run installs it")))
 }
 
 /// The python of the test tools, which has httpx.
 pub(crate) fn python() -> Command {
-    let tools = std::env::var_os("KEYWARD_TEST_TOOLS").map_or_else(
-        || {
-            Path::new(env!("CARGO_TARGET_TMPDIR"))
-                .parent()
-                .unwrap()
-                .join("test-tools")
-        },
-        PathBuf::from,
-    );
+    let tools = std::env::var_os("KEYWARD_TEST_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-tools"), PathBuf::from);
     let path = tools.join("venv/bin/python");
-    assert!(
-        path.is_file(),
-        "the test tools' python is missing: tests/run installs it"
-    );
+    assert!(path.is_file(), "the test tools' python is missing: tests/run installs it");
     Command::new(path)
 }
 
 /// Runs curl, with a limit on how long it may take.
 pub(crate) fn curl(args: &[&str]) -> Ran {
     let mut command = tool("curl");
-    command
-        .args(["-sS", "--noproxy", "*", "--max-time", "60"])
-        .args(args);
+    command.args(["-sS", "--noproxy", "*", "--max-time", "60"]).args(args);
     wait_within(command, Duration::from_secs(70))
 }
 
@@ -86,21 +67,8 @@ pub(crate) fn curl_ok(args: &[&str]) -> String {
 /// `python3 -m http.server` over a folder.
 pub(crate) fn python_http_server(folder: &Path, protocol: &str) -> Server {
     let mut command = tool("python3");
-    command.args([
-        "-u",
-        "-m",
-        "http.server",
-        "0",
-        "--bind",
-        "127.0.0.1",
-        "--protocol",
-        protocol,
-    ]);
-    command
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--protocol", protocol]);
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("python3 starts");
     let output = Output::default();
     output.gather(child.stdout.take().unwrap());
@@ -109,10 +77,7 @@ pub(crate) fn python_http_server(folder: &Path, protocol: &str) -> Server {
         let (_, after) = text.split_once(" port ")?;
         after.split_whitespace().next()?.parse::<u16>().ok()
     });
-    Server {
-        child,
-        addr: SocketAddr::from(([127, 0, 0, 1], port)),
-    }
+    Server { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
 }
 
 /// nginx over a folder, which also takes uploads at `/upload`.
@@ -128,33 +93,18 @@ pub(crate) fn nginx(folder: &Path) -> Server {
     let file = scratch.join("nginx.conf");
     fs::write(&file, config).unwrap();
     let mut command = tool("nginx");
-    command
-        .arg("-c")
-        .arg(&file)
-        .arg("-p")
-        .arg(&scratch)
-        .args(["-e", "stderr"]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.arg("-c").arg(&file).arg("-p").arg(&scratch).args(["-e", "stderr"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("nginx starts");
     let errors = Output::default();
     errors.gather(child.stderr.take().unwrap());
     eventually("nginx to listen", || {
-        assert!(
-            matches!(child.try_wait(), Ok(None)),
-            "nginx ended: {}",
-            errors.text()
-        );
+        assert!(matches!(child.try_wait(), Ok(None)), "nginx ended: {}", errors.text());
         TcpStream::connect(addr).ok()
     });
     Server { child, addr }
 }
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -34,12 +34,7 @@ impl Seen {
     }
 
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        self.head
-            .headers
-            .iter()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-            .collect()
+        self.head.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
     }
 
     pub(crate) fn target(&self) -> &str {
@@ -100,26 +95,13 @@ impl Upstream {
 
     /// How many requests came for a path.
     pub(crate) fn count(&self, path: &str) -> usize {
-        self.shared
-            .seen
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|s| s.path() == path)
-            .count()
+        self.shared.seen.lock().unwrap().iter().filter(|s| s.path() == path).count()
     }
 
     /// The last request for a path, which must be there or arrive.
     pub(crate) fn request(&self, path: &str) -> Seen {
         eventually(&format!("the upstream to see {path}"), || {
-            self.shared
-                .seen
-                .lock()
-                .unwrap()
-                .iter()
-                .rev()
-                .find(|s| s.path() == path)
-                .cloned()
+            self.shared.seen.lock().unwrap().iter().rev().find(|s| s.path() == path).cloned()
         })
     }
 
@@ -153,11 +135,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-fn read_request(
-    reader: &mut BufReader<TcpStream>,
-    mut out: &TcpStream,
-    head: Head,
-) -> io::Result<Seen> {
+fn read_request(reader: &mut BufReader<TcpStream>, mut out: &TcpStream, head: Head) -> io::Result<Seen> {
     let mut body = Vec::new();
     let mut body_len = 0;
     let mut hash = Sha256::new();
@@ -179,14 +157,7 @@ fn read_request(
     }
     let body_sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     let peer_port = out.peer_addr()?.port();
-    Ok(Seen {
-        head,
-        body,
-        body_len,
-        body_sha256,
-        trailers,
-        peer_port,
-    })
+    Ok(Seen { head, body, body_len, body_sha256, trailers, peer_port })
 }
 
 /// Answers as the path says; false where the connection ends.
@@ -194,19 +165,10 @@ fn respond(mut out: &TcpStream, seen: &Seen, shared: &Shared) -> io::Result<bool
     let is_head = seen.head.first.starts_with("HEAD ");
     let mut parts = seen.path().trim_start_matches('/').split('/');
     let first = parts.next().unwrap_or_default();
-    let number = parts
-        .next()
-        .and_then(|n| n.parse::<u64>().ok())
-        .unwrap_or(0);
+    let number = parts.next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
     match first {
         "bytes" => send_pattern(out, number, is_head)?,
-        "echo" => send(
-            out,
-            "200 OK",
-            &seen.head.get("content-type").map(ct).unwrap_or_default(),
-            &seen.body,
-            is_head,
-        )?,
+        "echo" => send(out, "200 OK", &seen.head.get("content-type").map(ct).unwrap_or_default(), &seen.body, is_head)?,
         "status" => send_status(out, number, is_head)?,
         "chunked" => out.write_all(CHUNKED.as_bytes())?,
         "hop" => send(out, "200 OK", HOP_HEADERS, b"hop", is_head)?,
@@ -216,12 +178,7 @@ fn respond(mut out: &TcpStream, seen: &Seen, shared: &Shared) -> io::Result<bool
         }
         "gate" => {
             let guard = shared.open.lock().unwrap();
-            drop(
-                shared
-                    .opened
-                    .wait_timeout_while(guard, PATIENCE, |open| !*open)
-                    .unwrap(),
-            );
+            drop(shared.opened.wait_timeout_while(guard, PATIENCE, |open| !*open).unwrap());
             send(out, "200 OK", "", b"released", is_head)?;
         }
         "close" => {
@@ -238,18 +195,12 @@ fn misbehave(mut out: &TcpStream, how: &str, is_head: bool, shared: &Shared) -> 
         // Says nothing until the test is over.
         "hang" => {
             let guard = shared.open.lock().unwrap();
-            drop(
-                shared
-                    .opened
-                    .wait_timeout_while(guard, Duration::from_secs(60), |open| !*open)
-                    .unwrap(),
-            );
+            drop(shared.opened.wait_timeout_while(guard, Duration::from_secs(60), |open| !*open).unwrap());
         }
         "reset" => reset(out)?,
         "hangup" => {}
         "garbage" => out.write_all(b"this is not HTTP at all\r\n\r\n")?,
-        "badlength" => out
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 9\r\n\r\nhello")?,
+        "badlength" => out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 9\r\n\r\nhello")?,
         "midway" => {
             out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
             out.write_all(&pattern(10_000))?;
@@ -284,17 +235,10 @@ fn ct(value: &str) -> String {
     format!("Content-Type: {value}\r\n")
 }
 
-fn send(
-    mut out: &TcpStream,
-    status: &str,
-    headers: &str,
-    body: &[u8],
-    is_head: bool,
-) -> io::Result<()> {
+fn send(mut out: &TcpStream, status: &str, headers: &str, body: &[u8], is_head: bool) -> io::Result<()> {
     let length = body.len();
     let mut bytes =
-        format!("HTTP/1.1 {status}\r\nDate: {DATE}\r\n{headers}Content-Length: {length}\r\n\r\n")
-            .into_bytes();
+        format!("HTTP/1.1 {status}\r\nDate: {DATE}\r\n{headers}Content-Length: {length}\r\n\r\n").into_bytes();
     if !is_head {
         bytes.extend_from_slice(body);
     }
@@ -303,17 +247,13 @@ fn send(
 
 fn send_status(mut out: &TcpStream, status: u64, is_head: bool) -> io::Result<()> {
     if status == 204 || status == 304 {
-        return out.write_all(
-            format!("HTTP/1.1 {status} Nothing\r\nDate: {DATE}\r\nETag: \"v1\"\r\n\r\n").as_bytes(),
-        );
+        return out.write_all(format!("HTTP/1.1 {status} Nothing\r\nDate: {DATE}\r\nETag: \"v1\"\r\n\r\n").as_bytes());
     }
     send(out, &format!("{status} Told"), "", b"told", is_head)
 }
 
 fn send_pattern(mut out: &TcpStream, length: u64, is_head: bool) -> io::Result<()> {
-    out.write_all(
-        format!("HTTP/1.1 200 OK\r\nDate: {DATE}\r\nContent-Length: {length}\r\n\r\n").as_bytes(),
-    )?;
+    out.write_all(format!("HTTP/1.1 200 OK\r\nDate: {DATE}\r\nContent-Length: {length}\r\n\r\n").as_bytes())?;
     if is_head {
         return Ok(());
     }
@@ -329,9 +269,7 @@ fn send_pattern(mut out: &TcpStream, length: u64, is_head: bool) -> io::Result<(
 
 /// A body whose every byte depends on its place.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|n| (n.wrapping_mul(31) ^ (n >> 8)) as u8)
-        .collect()
+    (0..length).map(|n| (n.wrapping_mul(31) ^ (n >> 8)) as u8).collect()
 }
 
 fn reset(out: &TcpStream) -> io::Result<()> {

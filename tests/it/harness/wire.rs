@@ -18,8 +18,7 @@ impl Head {
     }
 
     pub(crate) fn is_chunked(&self) -> bool {
-        self.get("transfer-encoding")
-            .is_some_and(|v| v.to_ascii_lowercase().contains("chunked"))
+        self.get("transfer-encoding").is_some_and(|v| v.to_ascii_lowercase().contains("chunked"))
     }
 
     pub(crate) fn content_length(&self) -> Option<u64> {
@@ -28,10 +27,7 @@ impl Head {
 }
 
 pub(crate) fn find<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(n, _)| n.eq_ignore_ascii_case(name))
-        .map(|(_, v)| v.as_str())
+    headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
 }
 
 /// Reads a message head; `None` where the peer closed before the first byte.
@@ -40,40 +36,27 @@ pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<Option<Head>> {
     loop {
         let mut line = Vec::new();
         if from.read_until(b'\n', &mut line)? == 0 {
-            return if head.raw.is_empty() {
-                Ok(None)
-            } else {
-                Err(io::ErrorKind::UnexpectedEof.into())
-            };
+            return if head.raw.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         head.raw.extend_from_slice(&line);
-        let text = String::from_utf8_lossy(&line)
-            .trim_end_matches(['\r', '\n'])
-            .to_owned();
+        let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
         if text.is_empty() {
             return Ok(Some(head));
         }
         if head.first.is_empty() {
             head.first = text;
         } else if let Some((name, value)) = text.split_once(':') {
-            head.headers
-                .push((name.to_owned(), value.trim().to_owned()));
+            head.headers.push((name.to_owned(), value.trim().to_owned()));
         }
     }
 }
 
 /// Reads a body of `length` bytes into `sink`.
-pub(crate) fn read_sized(
-    from: &mut impl BufRead,
-    length: u64,
-    sink: &mut dyn FnMut(&[u8]),
-) -> io::Result<()> {
+pub(crate) fn read_sized(from: &mut impl BufRead, length: u64, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     let mut left = length;
     let mut buffer = vec![0; 64 * 1024];
     while left > 0 {
-        let want = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         let got = from.read(&mut buffer[..want])?;
         if got == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -85,10 +68,7 @@ pub(crate) fn read_sized(
 }
 
 /// Reads a chunked body into `sink`, and gives its trailers.
-pub(crate) fn read_chunked(
-    from: &mut impl BufRead,
-    sink: &mut dyn FnMut(&[u8]),
-) -> io::Result<Headers> {
+pub(crate) fn read_chunked(from: &mut impl BufRead, sink: &mut dyn FnMut(&[u8])) -> io::Result<Headers> {
     loop {
         let mut line = String::new();
         if from.read_line(&mut line)? == 0 {
