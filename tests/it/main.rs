@@ -1,1 +1,35 @@
-fn main() {}
+//! The whole gateway, from outside: its binary, its files, its sockets and its lines, and nothing else. What is asserted
+//! here is the public face; a test that needs an inside belongs beside the code it tests.
+
+mod harness;
+
+mod bodies;
+mod bulk;
+mod canary;
+mod check;
+mod client_limits;
+mod commands;
+mod credentials;
+mod demo;
+mod drain;
+mod framing;
+mod headers;
+mod http2;
+mod identity;
+mod instruments;
+mod key_commands;
+mod key_files;
+mod leaving;
+mod limits;
+mod lines;
+mod log;
+mod proxy;
+mod real_servers;
+mod reload;
+mod reload_files;
+mod routes;
+mod tidy;
+mod tls;
+mod unsupported;
+mod upstream_faults;
+mod verdicts;

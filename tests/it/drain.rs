@@ -1,0 +1,75 @@
+//! Stopping: what runs is finished, what is new is refused, and the exit code says that it went well.
+
+use std::thread;
+
+use crate::harness::{Conn, Key, Setup, Upstream, eventually};
+
+#[test]
+fn a_request_that_runs_is_finished() {
+    for signal in ["TERM", "INT"] {
+        let (upstream, key) = (Upstream::start(), Key::new());
+        let mut gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+        let addr = gateway.addr();
+        let request = gateway.get("/gate").bearer(&key);
+        let client = thread::spawn(move || Conn::open(addr).send(&request));
+        upstream.request("/gate");
+        gateway.signal(signal);
+        gateway.wait_event("drain", |_| true);
+        eventually("new connections to be refused", || Conn::try_open(addr).is_err().then_some(()));
+        assert!(gateway.is_running(), "{signal}: it waits for what runs");
+        upstream.open_gate();
+        let reply = client.join().unwrap();
+        assert_eq!((reply.status, reply.text().as_str()), (200, "released"), "{signal}");
+        assert_eq!(gateway.wait_exit().code(), Some(0), "{signal}");
+        assert_eq!(gateway.decided(), 1, "its line was still written");
+        assert_eq!(gateway.events("stop").len(), 1);
+    }
+}
+
+#[test]
+fn idle_connections_do_not_hold_up_the_end() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let mut gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let mut idle: Vec<Conn> = (0..4).map(|_| gateway.connect()).collect();
+    assert_eq!(idle[0].send(&gateway.get("/").bearer(&key)).status, 200);
+    gateway.stop();
+    for conn in &mut idle {
+        assert!(conn.is_closed_by_peer());
+    }
+}
+
+#[test]
+fn grace_has_an_end() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let mut gateway = Setup::with(&upstream, "[server]\nshutdown_grace = \"500ms\"\n", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    conn.write(&gateway.get("/hang").bearer(&key).bytes()).unwrap();
+    upstream.request("/hang");
+    gateway.signal("TERM");
+    gateway.wait_exit();
+    assert_eq!(gateway.decided(), 1, "what was cut off has its line too:\n{}", gateway.text());
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let mut gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    conn.write(&gateway.get("/hang").bearer(&key).bytes()).unwrap();
+    upstream.request("/hang");
+    gateway.signal("TERM");
+    gateway.wait_event("drain", |_| true);
+    gateway.signal("TERM");
+    // The default grace is 30 s, twice what this suite waits.
+    gateway.wait_exit();
+}
+
+#[test]
+fn nobody_answers_connection_close_with_silence() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    let reply = conn.send(&gateway.get("/").bearer(&key).header("Connection", "close"));
+    assert_eq!(reply.status, 200);
+    assert!(conn.is_closed_by_peer());
+}

@@ -1,0 +1,92 @@
+//! Options of the public face that are not built yet are refused, by `check` and by `run`, and never ignored.
+
+use std::fs;
+
+use crate::harness::{Key, keyward};
+
+/// Options in `keyward.toml`. Where one of them gets built, its line goes and its tests come.
+const CONFIG: &[&str] = &[
+    "[server]\nstate = \"state.db\"\n",
+    "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
+    "[[listener]]\naddress = \"unix:gate.sock\"\n",
+    "[[listener]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = true\n",
+    "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{ cert = \"t.pem\", key = \"t.key\" }]\nclient_ca = \"t.pem\"\n",
+    "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{ cert = \"t.pem\", key = \"t.key\" }]\nclient_auth = \"required\"\n",
+    "[http]\nbody_bytes_max = \"10MiB\"\n",
+    "[plan.gold]\nquota = \"3000000/month\"\n",
+    "[plan.gold]\nconcurrency = 50\n",
+    "[limits]\nfailures_per_ip = \"5/m\"\n",
+    "[limits]\nlockout = \"1m\"\n",
+    "[limits]\nopen = \"10/s\"\n",
+    "[[route]]\nroles = [\"orders:read\"]\n",
+    "[[route]]\nlimits = [\"1/s\"]\n",
+    "[[route]]\ncost = 5\n",
+    "[[route]]\nmode = \"shadow\"\n",
+    "[[route]]\nsensitive = true\n",
+    "[[route]]\nstrip_prefix = \"/v1\"\n",
+    "[[route]]\nadd_prefix = \"/v1\"\n",
+    "[[route]]\nbody_bytes_max = \"1MiB\"\n",
+    "[[route]]\n[route.request_headers]\nremove = [\"X-A\"]\n",
+    "[[route]]\n[route.response_headers]\nset = { X-A = \"1\" }\n",
+    "[upstream.other]\nservers = [\"https://127.0.0.1:1\"]\n",
+    "[upstream.other]\nservers = [\"h2c://127.0.0.1:1\"]\n",
+    "[upstream.other]\nservers = [\"unix:/run/app.sock\"]\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\nbalance = \"least_requests\"\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\nprotocol = \"h2\"\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\nretries = 3\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\nhost = \"upstream\"\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\nconnections_max = 7\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\nqueue_max = 7\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\ntls = { ca = \"t.pem\" }\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\nhealth = { path = \"/healthz\" }\n",
+    "[upstream.other]\nservers = [\"http://127.0.0.1:1\"]\neject = { failures = 5, for = \"30s\" }\n",
+    "[log]\noutput = \"file:x.log\"\nrotate = { size = \"100MiB\", keep = 10 }\n",
+    "[log]\nskip = [\"/healthz\"]\n",
+    "[admin]\naddress = \"127.0.0.1:0\"\n",
+    "[metrics]\naddress = \"127.0.0.1:0\"\n",
+    "[tracing]\nendpoint = \"http://127.0.0.1:4317\"\n",
+    "[alerts]\nurl = \"http://127.0.0.1:1\"\n",
+    "[audit]\nfile = \"audit.log\"\n",
+];
+
+#[test]
+fn an_option_of_a_later_issue_is_refused_and_not_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::harness::write_certificate(dir.path(), "t", "localhost");
+    fs::write(dir.path().join("keys.toml"), "").unwrap();
+    for option in CONFIG {
+        let text = format!("upstream.default.servers = [\"http://127.0.0.1:1\"]\n{option}");
+        fs::write(dir.path().join("keyward.toml"), &text).unwrap();
+        for (command, code) in [("check", 1), ("run", 78)] {
+            let ran = keyward(dir.path(), &[command, "-c", "keyward.toml"]).exits(code);
+            assert!(ran.all().contains("not supported yet"), "{command}: {option}\n{ran:?}");
+            assert!(ran.all().contains("keyward.toml:"), "{command} says where: {option}\n{ran:?}");
+        }
+    }
+}
+
+/// Fields of a key entry: such an entry is quarantined, so that a key is never less restricted than its file says.
+const FIELDS: &[&str] = &[
+    "quota = \"1000000/month\"",
+    "concurrency = 20",
+    "routes = [\"orders\"]",
+    "methods = [\"GET\"]",
+    "paths = [\"/v1/*\"]",
+    "networks = [\"10.0.0.0/8\"]",
+    "mode = \"shadow\"",
+];
+
+#[test]
+fn a_key_with_a_field_of_a_later_issue_is_refused() {
+    let (upstream, good) = (crate::harness::Upstream::start(), Key::new());
+    for field in FIELDS {
+        let key = Key::new();
+        let entries = good.entry("good", "") + &key.entry("restricted", field);
+        let gateway = crate::harness::Setup::with(&upstream, "", &entries).start();
+        assert_eq!(gateway.get("/").bearer(&key).send().status, 401, "{field} is ignored");
+        assert_eq!(gateway.get("/").bearer(&good).send().status, 200, "{field} takes others along");
+        let ran = keyward(gateway.dir.path(), &["check", "-c", "keyward.toml"]).exits(1);
+        assert!(ran.all().contains("not supported yet"), "{field}: {ran:?}");
+    }
+}

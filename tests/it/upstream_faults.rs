@@ -1,0 +1,119 @@
+//! Upstreams that are down, hang, reset or lie.
+
+use crate::harness::{Key, Setup, Upstream, free_port};
+
+const QUICK: &str = "[[route]]\ntimeout = \"300ms\"\n";
+
+#[test]
+fn an_upstream_that_hangs_is_given_up_on_in_time() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, QUICK, &key.entry("a", "")).start();
+    let reply = gateway.request("POST", "/hang").bearer(&key).body(b"x").send();
+    assert_eq!(reply.status, 504);
+    crate::verdicts::assert_problem(&reply, "upstream_timeout");
+    let line = gateway.line_of(&reply);
+    assert_eq!((&line["reason"], &line["fault"]), (&"upstream_timeout".into(), &"upstream".into()), "{line:#}");
+    assert_eq!(line["outcome"], "timeout");
+    assert!(line["upstream_duration_us"].as_u64().unwrap() >= 250_000, "{line:#}");
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200, "the gateway goes on");
+}
+
+#[test]
+fn an_upstream_that_resets_or_lies_is_an_upstream_error() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    for path in ["/reset", "/hangup", "/garbage", "/badlength"] {
+        for method in ["GET", "POST"] {
+            let reply = gateway.request(method, path).bearer(&key).send();
+            assert_eq!(reply.status, 502, "{method} {path}: {}", reply.everything());
+            crate::verdicts::assert_problem(&reply, "upstream_error");
+            let line = gateway.line_of(&reply);
+            assert_eq!(
+                (&line["reason"], &line["fault"]),
+                (&"upstream_error".into(), &"upstream".into()),
+                "{path}: {line:#}"
+            );
+            assert!(
+                !reply.text().contains(&upstream.addr.port().to_string()),
+                "no inside goes outside: {}",
+                reply.text()
+            );
+        }
+    }
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
+}
+
+#[test]
+fn what_is_not_safe_to_repeat_is_sent_once() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "limits = [\"10/h\"]")).start();
+    let reply = gateway.request("POST", "/reset").bearer(&key).body(b"pay").send();
+    assert_eq!(reply.status, 502);
+    assert_eq!(upstream.count("/reset"), 1);
+    assert_eq!(gateway.line_of(&reply)["upstream.attempts"], 1);
+    let reply = gateway.get("/reset").bearer(&key).send();
+    let attempts = gateway.line_of(&reply)["upstream.attempts"].as_u64().unwrap();
+    assert_eq!(upstream.count("/reset") as u64, 1 + attempts);
+    let left = gateway.get("/").bearer(&key).send();
+    assert!(
+        left.header("ratelimit").unwrap().contains("r=7"),
+        "a retry is charged once: {:?}",
+        left.header("ratelimit")
+    );
+}
+
+#[test]
+fn connections_that_the_upstream_closed_meanwhile_cost_nobody_a_request() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    for round in 0..30 {
+        let reply = conn.send(&gateway.get("/close").bearer(&key));
+        assert_eq!((reply.status, reply.text().as_str()), (200, "bye"), "round {round}");
+    }
+}
+
+#[test]
+fn kept_alive_connections_to_the_upstream_are_used_again() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "[server]\nworkers = 1\n", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    for _ in 0..20 {
+        assert_eq!(conn.send(&gateway.get("/x").bearer(&key)).status, 200);
+    }
+    let mut ports: Vec<u16> = upstream.seen().iter().map(|s| s.peer_port).collect();
+    ports.dedup();
+    assert!(ports.len() <= 2, "20 requests over {} connections", ports.len());
+}
+
+#[test]
+fn an_upstream_that_comes_back_is_used_at_once() {
+    let key = Key::new();
+    let addr = free_port();
+    let gateway = Setup::before(&format!("http://{addr}"), "", &key.entry("a", "")).start();
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 502);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), "back").unwrap();
+    let listener = std::net::TcpListener::bind(addr).expect("the port that was free");
+    let answer = std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(stream.read(&mut [0; 4096]));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nback").unwrap();
+    });
+    assert_eq!(gateway.get("/").bearer(&key).send().text(), "back");
+    answer.join().unwrap();
+}
+
+#[test]
+fn an_upstreams_own_errors_pass_as_they_are() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    for status in [400, 401, 403, 404, 429, 500, 503] {
+        let reply = gateway.get(&format!("/status/{status}")).bearer(&key).send();
+        assert_eq!((reply.status, reply.text().as_str()), (status, "told"));
+        let line = gateway.line_of(&reply);
+        assert_eq!((&line["reason"], &line["decision"]), (&"allowed".into(), &"allow".into()));
+        assert_eq!(line["event"], "decision", "an upstream's 429 is no throttle of ours");
+    }
+}
