@@ -1,5 +1,7 @@
 //! The command line: what `keyward --help` shows. Doc comments here are the help texts.
 
+pub mod when;
+
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -7,10 +9,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::console::USAGE;
-use crate::commands::key::when::When;
+use self::when::When;
 use crate::config::mask::typed;
 use crate::vocab::units::{Rate, parse_duration, parse_rate};
+
+/// Exit code of wrong usage, as clap's.
+pub const USAGE: u8 = 2;
 
 /// An API-key gateway: hashed keys, per-key limits, one JSON line per decision.
 #[derive(Clone, Parser)]

@@ -1,4 +1,57 @@
-//! Keyward: an API-key gateway.
+//! Keyward is an API-key gateway: one binary in front of an HTTP service that knows nothing of keys.
+//!
+//! # One request, one way through
+//!
+//! ```text
+//! socket ─ edge ─ facts ─ route ─ credential ─ keys ─ limits ─ upstream ─ respond ─ record ─ log
+//!         └ TLS, HTTP ┘└── decide: synchronous, no await, no I/O ──┘└ await ┘        └ one record, one line
+//! ```
+//!
+//! | stage | where | gives | may refuse with |
+//! |---|---|---|---|
+//! | edge | [`edge::worker`] accepts, [`edge::conn`] serves | [`request::ConnFacts`] | nothing: TLS failures and connection limits close the connection |
+//! | facts | [`request::facts`], [`request::target`] | [`request::Facts`] | `malformed_request` |
+//! | transport | [`gate::decide`] | – | `insecure_transport` |
+//! | wide limits, first look | [`admit`] | – | `ip_limited`, `total_limited` |
+//! | route | [`route`] | [`route::Routed`] | `no_route`, `method_not_allowed`, `missing_key` |
+//! | credential | [`credential`] | [`credential::Presented`] | `duplicate_credential` |
+//! | keys | [`keys::ring`] finds, [`keys::lifecycle`] judges | [`keys::Identified`] | the eleven reasons whose code is `invalid_key` |
+//! | limits | [`admit`] | [`admit::Admitted`] | `rate_limited`, `ip_limited`, `total_limited` |
+//! | upstream | [`upstream::forward`] | a response head | `upstream_unavailable`, `upstream_timeout`, `upstream_error` |
+//! | respond | [`gate::respond`] | a response whose body carries the open record | – |
+//! | record | [`gate::response_body`], or dropping [`record::Open`] | exactly one line, [`observe::decision`] | – |
+//!
+//! [`gate::handle`] tells this story in code. What each refusal says to the client and to the log is the table in
+//! [`vocab::denial`].
+//!
+//! # What holds everywhere
+//!
+//! - **A stage's output is its proof.** `Identified` and `Admitted` have private fields and one constructor each, and
+//!   [`upstream::forward::forward`] takes `Admitted`: leaving out a check does not compile.
+//! - **A refusal is data.** [`vocab::denial::Denial`] is one closed enum; the client's words and the log's are two methods.
+//! - **One snapshot, one swap.** A request consults one [`snapshot::Snapshot`] and never holds it across an await.
+//!   [`reload`] builds the next one from the last good version of each file; until the swap nothing has changed.
+//! - **Counters outlive configuration.** Buckets live in [`limits::Ledger`]; a reload refills nothing.
+//! - **Check all, then take, narrow before wide**, and give back what was taken if another thread was faster: a refusal
+//!   costs nothing anywhere.
+//! - **Thread per core.** Each [`edge::worker`] has its own runtime, accept sockets, upstream pool, timers and log buffer.
+//!   Workers share a snapshot to read, atomics in the buckets, and the log's writer.
+//! - **One record, one line.** A record is closed by being dropped, so that there is no way to forget it.
+//! - **Time is a parameter.** [`vocab::clock::Clock`] is handed in; [`timer`] finds whoever is silent for too long.
+//! - **A secret has no `Debug`.** Keys are digested where they are found; their bytes are not kept.
+//!
+//! # Floors
+//!
+//! A module uses only modules above it in this file. `tests/it/tidy.rs` keeps that true.
+//!
+//! # Deliberately absent
+//!
+//! - No serde for the two files: serde stops at the first mistake and loses its place. [`config`] walks toml's spanned
+//!   tree and reports all of them.
+//! - No Tower: [`gate::handle`] is one `async fn`.
+//! - No legacy hyper-util client: a pool of `hyper::client::conn` per worker, behind the seam [`upstream`].
+//! - No `access` stage yet: what a key may reach (routes, methods, paths, networks, roles), quotas, concurrency, lock-out
+//!   and shadow mode are refused by `check` and `run` as not supported yet, never ignored.
 
 pub mod vocab;
 
@@ -10,15 +63,19 @@ pub mod route;
 
 pub mod credential;
 
-pub mod keys;
+pub mod redact;
 
 pub mod limits;
 
+pub mod keys;
+
+pub mod admit;
+
 pub mod timer;
 
-pub mod snapshot;
-
 pub mod upstream;
+
+pub mod snapshot;
 
 pub mod record;
 

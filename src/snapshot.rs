@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
 
+use crate::admit::WideLimits;
 use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source};
 use crate::config::keyfile::KeyFile;
 use crate::credential::Reader;
 use crate::keys::Ring;
+use crate::limits::Ledger;
 use crate::limits::ledger::Owner;
 use crate::limits::report::Families;
-use crate::limits::{Ledger, WideLimits};
-use crate::record::redact::Redactor;
+use crate::redact::Redactor;
 use crate::route::{Route, RouteTable};
-use crate::upstream::Upstream;
+use crate::upstream::{Passing, Upstream};
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::{Challenge, Denial};
 use crate::vocab::digest::{Fingerprinter, Pepper};
@@ -64,12 +64,8 @@ pub struct Settings {
     pub audit_headers: bool,
     /// `keys.forward`
     pub forward_credential: bool,
-    /// Headers that only we may set: a client's own copies never pass.
-    pub identity: Box<[HeaderName]>,
-    /// Header fields in which keys are looked for.
-    pub credential_headers: Box<[HeaderName]>,
-    /// `http.body_idle_timeout`
-    pub body_idle: Duration,
+    /// What may pass to upstreams.
+    pub passing: Arc<Passing>,
     /// `log.on_full`
     pub on_full: OnFull,
     status_missing: u16,
@@ -195,9 +191,11 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
         },
         audit_headers: keys.audit_headers,
         forward_credential: keys.forward,
-        identity: names.into_iter().flatten().cloned().collect(),
-        credential_headers: keys.sources.iter().filter_map(header_of).collect(),
-        body_idle: gateway.http.body_idle_timeout,
+        passing: Arc::new(Passing {
+            identity: names.into_iter().flatten().cloned().collect(),
+            credential_headers: keys.sources.iter().filter_map(header_of).collect(),
+            body_idle: gateway.http.body_idle_timeout,
+        }),
         on_full: gateway.log.on_full,
         status_missing: keys.status_missing,
         status_invalid: keys.status_invalid,

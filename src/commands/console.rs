@@ -11,8 +11,7 @@ use crate::config::edit::EditError;
 pub const OK: u8 = 0;
 /// 1: the answer is no: problems found, not found, denied.
 pub const NO: u8 = 1;
-/// 2: wrong usage.
-pub const USAGE: u8 = 2;
+pub use crate::cli::USAGE;
 
 /// Where a command reads and writes.
 pub struct Console<'a> {

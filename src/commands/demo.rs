@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::run::{complain, serve_until_told};
-use crate::keys::format::generate;
+use crate::credential::format::generate;
 use crate::observe::line::push_escaped;
 use crate::reload::sources::{Origin, Sources};
 use crate::vocab::digest::{Digest, push_hex};

@@ -1,7 +1,5 @@
 //! Every place a key may stand in. Each source yields all candidates, so that two keys are never mistaken for one.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
@@ -9,7 +7,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use zeroize::Zeroizing;
 
 use crate::config::gateway::Source;
-use crate::request::target::decode_escape;
+use crate::request::target::percent_decode;
 
 /// The raw query of a request, without its `?`.
 pub type Query<'a> = Option<&'a str>;
@@ -85,29 +83,6 @@ pub(super) fn pairs<'a>(query: Query<'a>, name: &str) -> impl Iterator<Item = (&
         let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
         (*percent_decode(raw) == *name.as_bytes()).then_some((pair, value))
     })
-}
-
-/// Decodes `%XX`. A `+` stays a `+`: keys may hold one, and never a space. A broken escape stays as it is.
-pub(crate) fn percent_decode(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') {
-        return Cow::Borrowed(bytes);
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes.get(at..at + 3).and_then(decode_escape) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    Cow::Owned(out)
 }
 
 /// The `name=value` pairs of one Cookie line (RFC 6265 §4.2.1).

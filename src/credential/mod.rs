@@ -1,6 +1,7 @@
 //! The key that a request presents: found in exactly one place, digested, and forgotten.
 
-pub(crate) mod extract;
+mod extract;
+pub mod format;
 mod strip;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ pub use strip::strip;
 use http::HeaderMap;
 
 use crate::config::gateway::Source;
-use crate::keys::format::{Shape, inspect};
+use crate::credential::format::{Shape, inspect};
 use crate::vocab::denial::Denial;
 use crate::vocab::digest::{Digest, Fingerprint, Fingerprinter, Pepper};
 

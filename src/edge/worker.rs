@@ -18,7 +18,7 @@ use super::slots::Slots;
 use crate::gate::Tools;
 use crate::observe::log::Log;
 use crate::observe::sink::Sink;
-use crate::record::Closer;
+use crate::record::{Closer, Reader};
 use crate::request::RequestId;
 use crate::snapshot::Snapshot;
 use crate::timer::{TICK, Timers};
@@ -60,6 +60,7 @@ pub struct Bound {
 pub struct Worker {
     shared: Arc<Shared>,
     tools: Tools,
+    log: Rc<Log>,
     draining: Cell<bool>,
     connections: Cell<usize>,
     random: Cell<u128>,
@@ -69,6 +70,11 @@ impl Worker {
     /// What it lends to every exchange.
     pub const fn tools(&self) -> &Tools {
         &self.tools
+    }
+
+    /// Its end of the log.
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     /// What requests consult now. Not to be held across an await.
@@ -109,14 +115,16 @@ pub fn run(
     let tasks = LocalSet::new();
     let on_full = shared.snapshot.load().settings.on_full;
     let timers = Rc::new(Timers::default());
+    let log = Rc::new(Log::new(sink, on_full));
     let tools = Tools {
-        closer: Rc::new(Closer { clock: shared.clock.clone(), log: Log::new(sink, on_full) }),
+        closer: Rc::new(Closer { clock: shared.clock.clone(), reader: Rc::clone(&log) as Rc<dyn Reader> }),
         pools: Rc::new(Pools::new(Rc::clone(&timers))),
         timers,
     };
     let worker = Rc::new(Worker {
         shared,
         tools,
+        log,
         draining: Cell::new(false),
         connections: Cell::new(0),
         random: Cell::new(seed | 1),
@@ -222,6 +230,6 @@ fn tick(worker: &Worker) {
     let tools = &worker.tools;
     tools.timers.tick(worker.shared.clock.mono() / 1_000_000);
     tools.pools.sweep();
-    tools.closer.log.set_on_full(worker.snapshot().settings.on_full);
-    tools.closer.log.flush();
+    worker.log.set_on_full(worker.snapshot().settings.on_full);
+    worker.log.flush();
 }

@@ -9,11 +9,11 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 
 use super::respond::Refusal;
+use crate::admit::{Admitted, Limited, Passage, admit};
 use crate::config::gateway::{Insecure, Source};
 use crate::credential::{Found, Presented};
 use crate::keys::{Identified, Rejected, identify};
 use crate::limits::address::Client;
-use crate::limits::admit::{Admitted, Limited, Passage, admit};
 use crate::record::Trail;
 use crate::request::target::canonical;
 use crate::request::{ConnFacts, Facts, Transport};

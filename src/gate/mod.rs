@@ -13,8 +13,8 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
+use crate::admit::Admitted;
 use crate::credential;
-use crate::limits::Admitted;
 use crate::record::{Closer, Open, Outcome, Record, Transfer, Verdict};
 use crate::request::{ConnFacts, Facts, RequestId};
 use crate::snapshot::Snapshot;
@@ -96,10 +96,10 @@ async fn pass_on(
     }
     let facts = &open.record().facts;
     let host = facts.host.as_ref().unwrap_or(&upstream.authority);
-    prepare_request(&mut headers, &open.record().conn, host, &settings.identity);
+    prepare_request(&mut headers, &open.record().conn, host, &settings.passing.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
-    let (body, progress) = RequestBody::new(body, (&tools.timers, &open.record().conn.activity), &settings);
+    let (body, progress) = RequestBody::new(body, (&tools.timers, &open.record().conn.activity), &settings.passing);
     let mut request = Request::new(body);
     *request.method_mut() = facts.method.clone();
     *request.uri_mut() = target.into();

@@ -10,8 +10,9 @@ use http::header::{
 use http::{Response, StatusCode, Version};
 
 use super::response_body::ResponseBody;
+use crate::admit::Admitted;
+use crate::limits::Reading;
 use crate::limits::report::{policy_header, set_headers, set_retry_after};
-use crate::limits::{Admitted, Reading};
 use crate::observe::line::push_escaped;
 use crate::record::{Open, Outcome, Record};
 use crate::timer::Timers;

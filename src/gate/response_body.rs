@@ -106,7 +106,7 @@ impl Body for ResponseBody {
             Kind::Streamed { incoming, lease, watch } => (incoming, lease, watch),
         };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
-            let idle = this.open.record().settings.body_idle;
+            let idle = this.open.record().settings.passing.body_idle;
             if watch.poll_within(idle, context).is_pending() {
                 return Poll::Pending;
             }

@@ -10,7 +10,7 @@ use super::decide::{Decision, decide};
 use crate::config::gateway::{self, Insecure};
 use crate::config::keyfile;
 use crate::config::source::SourceFile;
-use crate::keys::format::generate;
+use crate::credential::format::generate;
 use crate::request::{ConnFacts, Facts, RequestId, Transport};
 use crate::snapshot::{Builder, Parts, Snapshot};
 use crate::vocab::clock::Clock;

@@ -1,6 +1,5 @@
-//! What a key is: its form, its file entry come to life, and how one is found.
+//! What a key is: its file entry come to life, and how one is found.
 
-pub mod format;
 pub mod key;
 pub mod lifecycle;
 pub mod ring;

@@ -6,7 +6,7 @@ use super::decision;
 use super::line::{Line, TimeText};
 use super::sink::Sink;
 use crate::config::gateway::OnFull;
-use crate::record::Record;
+use crate::record::{Reader, Record};
 use crate::request::ConnFacts;
 
 /// A buffer is handed to the writer when it is this full, and at least every 100 ms by the worker's tick.
@@ -35,12 +35,6 @@ impl Log {
     /// Takes over `log.on_full` of a new configuration.
     pub fn set_on_full(&self, on_full: OnFull) {
         self.on_full.set(on_full);
-    }
-
-    /// Writes the one line of an exchange.
-    pub fn decision(&self, record: &Record) {
-        let event = decision::event(record);
-        self.line(record.ended_us, event, |line| decision::write(line, record));
     }
 
     /// Writes the line of a request that could not be read at all; `end` is what hyper answered, if it did, and the outcome.
@@ -75,6 +69,14 @@ impl Log {
         let bytes = std::mem::take(&mut buffer.bytes);
         let count = std::mem::take(&mut buffer.count);
         self.sink.write(bytes, count, self.on_full.get());
+    }
+}
+
+impl Reader for Log {
+    /// Writes the one line of an exchange.
+    fn read(&self, record: &Record) {
+        let event = decision::event(record);
+        self.line(record.ended_us, event, |line| decision::write(line, record));
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::keys::Key;
 use crate::limits::Reading;
-use crate::observe::log::Log;
 use crate::request::{Busy, ConnFacts, Facts};
 use crate::route::Route;
 use crate::snapshot::Settings;
@@ -140,12 +139,18 @@ pub struct Open {
     _busy: Busy,
 }
 
-/// What closes records: a clock and the worker's log.
+/// Reads a record once it is closed. Readers tell; they never decide.
+pub trait Reader {
+    /// The exchange is over.
+    fn read(&self, record: &Record);
+}
+
+/// What closes records.
 pub struct Closer {
     /// Reads the end time.
     pub clock: Clock,
-    /// Takes the line.
-    pub log: Log,
+    /// Gets to see the record.
+    pub reader: Rc<dyn Reader>,
 }
 
 impl Open {
@@ -178,6 +183,6 @@ impl Drop for Open {
         let now = self.closer.clock.now();
         record.ended_us = now.wall_us;
         record.duration_us = now.mono.saturating_sub(record.facts.now.mono) / 1_000;
-        self.closer.log.decision(&record);
+        self.closer.reader.read(&record);
     }
 }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::Passing;
 use super::headers::strip_trailers;
 use crate::request::{Activity, Busy};
-use crate::snapshot::Settings;
 use crate::timer::{Timers, Watch};
 
 /// How far a request body has come; shared between the body and its exchange.
@@ -68,7 +68,7 @@ struct Streamed {
     incoming: Incoming,
     progress: Rc<Progress>,
     watch: Watch,
-    settings: Arc<Settings>,
+    passing: Arc<Passing>,
     // An upload may outlast its exchange, when the upstream answers early: the connection is not idle until it ends.
     _busy: Busy,
 }
@@ -78,7 +78,7 @@ impl RequestBody {
     pub fn new(
         incoming: Incoming,
         lent: (&Rc<Timers>, &Rc<Activity>),
-        settings: &Arc<Settings>,
+        passing: &Arc<Passing>,
     ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
@@ -92,7 +92,7 @@ impl RequestBody {
                 incoming,
                 progress: Rc::clone(&progress),
                 watch,
-                settings: Arc::clone(settings),
+                passing: Arc::clone(passing),
                 _busy: activity.begin(),
             })),
             Some(progress),
@@ -125,7 +125,7 @@ impl Body for RequestBody {
         let progress = &body.progress;
         let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(context) else {
             progress.waiting.set(true);
-            ready!(body.watch.poll_within(body.settings.body_idle, context));
+            ready!(body.watch.poll_within(body.passing.body_idle, context));
             progress.state.set(State::Stalled);
             return Poll::Ready(Some(Err(BodyError::Idle)));
         };
@@ -135,7 +135,7 @@ impl Body for RequestBody {
         match frame {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_trailers(trailers, &body.settings);
+                    strip_trailers(trailers, &body.passing);
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 progress.bytes.set(progress.bytes.get() + length as u64);

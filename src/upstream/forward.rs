@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::Upstream;
 use super::body::{Progress, RequestBody, State};
 use super::pool::{Lease, Pools};
-use crate::limits::Admitted;
+use crate::admit::Admitted;
 use crate::timer::{Timers, Watch};
 
 /// A response head, and the connection that its body comes from.

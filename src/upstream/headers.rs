@@ -6,8 +6,8 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::Passing;
 use crate::request::ConnFacts;
-use crate::snapshot::Settings;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -84,14 +84,14 @@ pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderV
 
 /// Removes from a request's trailers what must not come in by that door: what frames or routes a message (RFC 9110
 /// §6.5.1), credentials, and everything that is ours to say.
-pub fn strip_trailers(trailers: &mut HeaderMap, settings: &Settings) {
+pub fn strip_trailers(trailers: &mut HeaderMap, passing: &Passing) {
     let framing = [HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, EXPECT, FORWARDED];
     let is_refused = |name: &HeaderName| {
         is_hop_by_hop(name)
             || is_ours(name)
             || framing.contains(name)
-            || settings.credential_headers.contains(name)
-            || settings.identity.iter().any(|ours| is_spelling_of(name, ours))
+            || passing.credential_headers.contains(name)
+            || passing.identity.iter().any(|ours| is_spelling_of(name, ours))
     };
     let gone: Vec<HeaderName> = trailers.keys().filter(|name| is_refused(name)).cloned().collect();
     for name in gone {

@@ -7,9 +7,20 @@ pub mod pool;
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::config::gateway;
+
+/// What may pass to an upstream, and how long it may take.
+#[derive(Debug)]
+pub struct Passing {
+    /// Headers that only we may set: a client's own copies never pass.
+    pub identity: Box<[HeaderName]>,
+    /// Header fields in which keys are looked for.
+    pub credential_headers: Box<[HeaderName]>,
+    /// `http.body_idle_timeout`
+    pub body_idle: Duration,
+}
 
 /// One `[upstream.NAME]`, ready to serve.
 #[derive(Debug)]

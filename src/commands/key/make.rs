@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use toml_edit::{DocumentMut, Table, Value};
 
 use super::settings::Settings;
-use super::when::{When, later};
 use super::{Scene, entry};
+use crate::cli::when::{When, later};
 use crate::cli::{NewArgs, RotateArgs};
 use crate::commands::console::{Console, Failure};
 use crate::config::source::SourceFile;
 use crate::config::{edit, keyfile};
-use crate::keys::format;
+use crate::credential::format;
 use crate::vocab::secret::Secret;
 
 /// How long a rotated-out hash is remembered after its end, so that a late user is told apart from a stranger.

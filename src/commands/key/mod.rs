@@ -1,7 +1,5 @@
 //! `keyward key …`: one file per concern.
 
-pub mod when;
-
 mod change;
 mod entry;
 mod list;
@@ -27,7 +25,7 @@ pub fn run(command: &KeyCommand, files: &Files, console: &mut Console<'_>, clock
 
 /// [`run`] with other places to look for a configuration in.
 fn run_in(command: &KeyCommand, files: &Files, console: &mut Console<'_>, clock: &Clock, places: &[PathBuf]) -> u8 {
-    let now = when::now(clock);
+    let now = crate::cli::when::now(clock);
     let scene = &Scene { files, places, now };
     let outcome = match command {
         KeyCommand::New(args) => make::new(args, scene, console),

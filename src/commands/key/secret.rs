@@ -11,7 +11,7 @@ use super::{Scene, list};
 use crate::cli::SecretArgs;
 use crate::commands::console::{Console, Failure};
 use crate::config::keyfile::{KeyFile, KeySpec, KeyState, StoredHash};
-use crate::keys::format::{self, PRESENTED_BYTES_MAX, Shape};
+use crate::credential::format::{self, PRESENTED_BYTES_MAX, Shape};
 use crate::vocab::digest::Digest;
 use crate::vocab::secret::Secret;
 

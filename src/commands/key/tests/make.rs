@@ -1,5 +1,5 @@
 use super::{DAY, Desk};
-use crate::keys::format::{Shape, inspect};
+use crate::credential::format::{Shape, inspect};
 use crate::vocab::digest::Digest;
 
 #[test]

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::address::{AddressLimiter, Client};
-use super::bucket::Bucket;
-use super::report::Reading;
 use crate::keys::{Identified, Key};
+use crate::limits::address::{AddressLimiter, Client};
+use crate::limits::bucket::Bucket;
+use crate::limits::report::Reading;
 use crate::route::{OpenRoute, Route};
 use crate::vocab::clock::Now;
 use crate::vocab::denial::Denial;

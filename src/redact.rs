@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memmem::Finder;
 
-use crate::credential::extract::percent_decode;
+use crate::request::target::percent_decode;
 
 /// Query parameters that carry credentials of some well-known kind, beside those of `keys.sources`: API keys, bearer
 /// tokens (RFC 6750 §2.3) and the signatures that OpenTelemetry asks to scrub.
