@@ -83,16 +83,18 @@ impl WideLimits {
     }
 
     fn take(&self, client: Client, now: Now) -> Result<(), Limited> {
-        if let Some(per_ip) = &self.per_ip
-            && !per_ip.take(client)
-        {
-            return Err(Limited { denial: Denial::IpLimited, reading: per_ip.read(client, now.mono) });
-        }
+        let of_address = match &self.per_ip {
+            None => None,
+            Some(per_ip) => {
+                let limited = || Limited { denial: Denial::IpLimited, reading: per_ip.read(client, now.mono) };
+                Some((per_ip, per_ip.take(client).ok_or_else(limited)?))
+            }
+        };
         if let Some(total) = &self.total
             && total.take().is_none()
         {
-            if let Some(per_ip) = &self.per_ip {
-                per_ip.give_back(client);
+            if let Some((per_ip, taken)) = of_address {
+                per_ip.give_back(client, taken);
             }
             return Err(Limited { denial: Denial::TotalLimited, reading: total.read(now.mono) });
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -176,6 +177,7 @@ fn bind_all(sources: &Sources, workers: usize) -> Result<(Vec<Listening>, Vec<Ve
     Ok((listening, per_worker))
 }
 
+/// Returns when every worker serves.
 fn spawn_workers(
     shared: &Arc<Shared>,
     sockets: Vec<Vec<Bound>>,
@@ -183,12 +185,25 @@ fn spawn_workers(
     phase: &watch::Sender<Phase>,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, StartError> {
     let mut workers = Vec::with_capacity(sockets.len());
+    let (serving, served) = channel();
     for (number, bound) in sockets.into_iter().enumerate() {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
-        let (shared, sink, phase) = (Arc::clone(shared), sink.clone(), phase.subscribe());
-        let run = move || worker::run(shared, bound, sink, u128::from_ne_bytes(seed), phase);
+        let (shared, sink, phase, serving) = (Arc::clone(shared), sink.clone(), phase.subscribe(), serving.clone());
+        let run = move || {
+            let ended = worker::run(shared, bound, sink, u128::from_ne_bytes(seed), phase, &serving);
+            if let Err(error) = &ended {
+                tracing::error!(event = "worker_failed", error = %error);
+                // Nobody listens once all have begun to serve.
+                let _ = serving.send(Err(io::Error::new(error.kind(), error.to_string())));
+            }
+            ended
+        };
         workers.push(spawn(&format!("worker-{number}"), run).map_err(StartError::Thread)?);
+    }
+    for _ in &workers {
+        let first = served.recv().unwrap_or_else(|_| Err(io::Error::other("a worker ended at once")));
+        first.map_err(StartError::Thread)?;
     }
     Ok(workers)
 }
@@ -201,14 +216,14 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
 fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
     let (mut swept, mut told) = (Instant::now(), Instant::now());
     // What changed between the first reading and the first watch has sent no event.
-    reloader.reload(false);
+    reloader.reload(false, false);
     loop {
         match files.wait() {
-            Wake::Reload => {
-                reloader.reload(true);
+            Wake::Reload { unfinished } => {
+                reloader.reload(true, unfinished);
                 // Nor has what changed in a file before it was watched.
                 if files.follow(reloader.sources.files()) {
-                    reloader.reload(false);
+                    reloader.reload(false, false);
                 }
             }
             Wake::Idle => {}

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::{Request, Response, Version};
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,8 +20,7 @@ use super::socket::{Progress, Socket, Stream};
 use super::tls::version_text;
 use super::worker::Worker;
 use crate::config::gateway::{Http, Insecure};
-use crate::gate::response_body::ResponseBody;
-use crate::gate::{self, Abandoned};
+use crate::gate;
 use crate::request::{ConnFacts, Transport};
 use crate::timer::Watch;
 
@@ -85,7 +84,7 @@ async fn exchange(
         let (worker, conn, progress) = (Rc::clone(&worker), Rc::clone(&conn), Rc::clone(&progress));
         move |request: Request<Incoming>| {
             progress.head_is_whole(request.version() == Version::HTTP_2);
-            answer(Rc::clone(&worker), Rc::clone(&conn), request)
+            gate::handle(worker.tools(), &worker.snapshot(), &conn, worker.next_request_id(), request)
         }
     });
     let builder = builder(http, protocol);
@@ -101,7 +100,7 @@ async fn exchange(
             return Poll::Ready(Some(result));
         }
         // Without a deadline it is still armed: a drain wakes every watch.
-        watch.arm_at(progress.deadline_ms(http).unwrap_or(u64::MAX));
+        watch.arm_at(progress.deadline_ms(&worker.snapshot().http).unwrap_or(u64::MAX));
         watch.poll_expired(context).map(|()| None)
     })
     .await;
@@ -112,15 +111,6 @@ async fn exchange(
         None if partial => note_unreadable(&worker, &conn, None, "timeout"),
         None => {}
     }
-}
-
-async fn answer(
-    worker: Rc<Worker>,
-    conn: Rc<ConnFacts>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Abandoned> {
-    let request_id = worker.next_request_id();
-    gate::handle(worker.tools(), || worker.snapshot(), &conn, request_id, request).await
 }
 
 /// A connection that failed outside any exchange: if that cost a request, its line is ours to write.

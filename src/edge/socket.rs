@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config::gateway::Http;
 use crate::request::Activity;
-use crate::timer::Timers;
+use crate::timer::{TICK, Timers};
 
 /// Read and thrown away after our last byte, so that a client that is still sending gets to read the answer instead of a
 /// reset (RFC 9112 §9.6).
@@ -73,7 +73,8 @@ impl Progress {
 
     /// When the connection has kept us waiting for too long; `None` while it is for us to move.
     pub fn deadline_ms(&self, http: &Http) -> Option<u64> {
-        let after = |since: u64, limit: Duration| since.saturating_add(limit.as_millis() as u64);
+        // A tick more: `since` may lie almost a tick before what it stands for.
+        let after = |since: u64, limit: Duration| since.saturating_add((limit + TICK).as_millis() as u64);
         let blocked = self.write_blocked_since.get().map(|since| after(since, http.body_idle_timeout));
         let lingering = self.lingering_since.get().map(|since| after(since, LINGER_FOR));
         if let Some(deadline) = lingering.or(blocked) {
@@ -86,6 +87,9 @@ impl Progress {
         }
         if self.was_busy.take() {
             self.idle_since.set(self.timers.now_ms());
+            if self.has_partial_head.get() {
+                self.head_since.set(Some(self.timers.now_ms()));
+            }
         }
         match self.head_since.get().filter(|_| !self.multiplexed.get()) {
             Some(since) => Some(after(since, http.header_timeout)),

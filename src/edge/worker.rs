@@ -6,7 +6,8 @@ use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
@@ -24,6 +25,9 @@ use crate::snapshot::Snapshot;
 use crate::timer::{TICK, Timers};
 use crate::upstream::pool::Pools;
 use crate::vocab::clock::Clock;
+
+/// How often a failing listener is told of.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What all workers share.
 pub struct Shared {
@@ -59,7 +63,7 @@ pub struct Bound {
 /// One worker.
 pub struct Worker {
     shared: Arc<Shared>,
-    tools: Tools,
+    tools: Rc<Tools>,
     log: Rc<Log>,
     draining: Cell<bool>,
     connections: Cell<usize>,
@@ -68,7 +72,7 @@ pub struct Worker {
 
 impl Worker {
     /// What it lends to every exchange.
-    pub const fn tools(&self) -> &Tools {
+    pub const fn tools(&self) -> &Rc<Tools> {
         &self.tools
     }
 
@@ -100,7 +104,7 @@ impl Worker {
     }
 }
 
-/// Runs a worker on this thread until it is stopped, or has drained.
+/// Runs a worker on this thread until it is stopped, or has drained; says over `serving` when its sockets are served.
 ///
 /// # Errors
 /// The runtime cannot be made, or a socket not be registered with it.
@@ -110,17 +114,18 @@ pub fn run(
     sink: Sink,
     seed: u128,
     mut phase: watch::Receiver<Phase>,
+    serving: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     let on_full = shared.snapshot.load().settings.on_full;
     let timers = Rc::new(Timers::default());
     let log = Rc::new(Log::new(sink, on_full));
-    let tools = Tools {
+    let tools = Rc::new(Tools {
         closer: Rc::new(Closer { clock: shared.clock.clone(), reader: Rc::clone(&log) as Rc<dyn Reader> }),
         pools: Rc::new(Pools::new(Rc::clone(&timers))),
         timers,
-    };
+    });
     let worker = Rc::new(Worker {
         shared,
         tools,
@@ -129,26 +134,34 @@ pub fn run(
         connections: Cell::new(0),
         random: Cell::new(seed | 1),
     });
-    tasks.block_on(&runtime, async {
+    let ended = tasks.block_on(&runtime, async {
         tick(&worker);
-        let ticking = tokio::task::spawn_local(keep_ticking(Rc::clone(&worker)));
+        let mut ticking = tokio::task::spawn_local(keep_ticking(Rc::clone(&worker)));
         for listener in bound {
             let socket = tokio::net::TcpListener::from_std(listener.socket)?;
             let accepting = accept(Rc::clone(&worker), socket, listener.index, listener.tls, phase.clone());
             tokio::task::spawn_local(accepting);
         }
+        let _ = serving.send(Ok(()));
         // An error means that the process's own end is gone: the same as being stopped.
-        let _ = phase.wait_for(|p| *p >= Phase::Draining).await;
+        tokio::select! {
+            _ = phase.wait_for(|p| *p >= Phase::Draining) => {}
+            // Without ticks no timeout fires and no line is written: better no worker than such a one.
+            _ = &mut ticking => return Err(io::Error::other("a worker's timers have failed")),
+        }
         worker.draining.set(true);
         worker.tools.timers.wake_all();
         tokio::select! {
             _ = phase.wait_for(|p| *p >= Phase::Stopped) => {}
             () = drained(&worker) => {}
         }
-        ticking.abort();
         Ok(())
-    })
+    });
     // Dropping the tasks ends what is left of the connections; their records close and the log is handed over.
+    drop(tasks);
+    // A name that is still being resolved must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn drained(worker: &Worker) {
@@ -166,6 +179,7 @@ async fn accept(
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut pause = Duration::from_millis(5);
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -180,8 +194,13 @@ async fn accept(
                     begin(&worker, Accepted { stream, peer, tls, insecure });
                 }
             }
+            // The client gave up while it waited: nothing is wrong here.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
-                tracing::warn!(event = "accept_failed", error = %error, pause_ms = pause.as_millis() as u64);
+                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    told = Some(Instant::now());
+                    tracing::warn!(event = "accept_failed", error = %error);
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
             }

@@ -68,6 +68,7 @@ struct Stages<'a> {
 impl Stages<'_> {
     fn run(mut self) -> Result<Permit, Refusal> {
         let client = Client::from(self.conn.peer.ip());
+        self.refuse_too_many_headers()?;
         let target = self.target()?;
         self.refuse_insecure()?;
         self.snapshot.wide.check(client, self.facts.now).map_err(|l| self.limited(l))?;
@@ -79,6 +80,12 @@ impl Stages<'_> {
         self.trail.reading = admitted.reading().cloned();
         let upstream = Arc::clone(&self.snapshot.upstreams[admitted.route().upstream]);
         Ok(Permit { admitted, upstream, credential, target })
+    }
+
+    /// hyper counts those of HTTP/1.1 itself.
+    fn refuse_too_many_headers(&self) -> Result<(), Refusal> {
+        let too_many = self.headers.len() > self.snapshot.http.headers_max;
+        if too_many { Err(Refusal::new(Denial::MalformedRequest)) } else { Ok(()) }
     }
 
     /// Under routes that look at paths the upstream gets the canonical path; otherwise the path passes as it was sent.

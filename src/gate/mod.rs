@@ -47,35 +47,39 @@ pub struct Abandoned;
 
 /// One request, from its head to the head of its response; the record closes with the response's body.
 ///
+/// The record is open and the request decided when this returns, before the future is first polled: hyper may drop it
+/// unpolled where the client leaves at once, and that request has its line, too. The future does not hold the snapshot.
+///
 /// # Errors
 /// [`Abandoned`] if the client stopped in the middle of its request.
-pub async fn handle(
-    tools: &Tools,
-    snapshot: impl FnOnce() -> arc_swap::Guard<Arc<Snapshot>>,
+pub fn handle(
+    tools: &Rc<Tools>,
+    snapshot: &Snapshot,
     conn: &Rc<ConnFacts>,
     request_id: RequestId,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Abandoned> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Abandoned>> + use<> {
     let (parts, body) = request.into_parts();
     let Parts { method, uri, version, headers, .. } = parts;
     let now = tools.closer.clock.now();
     let (facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
 
-    // No await while the snapshot is held: deciding neither waits nor does I/O.
-    let (decision, settings) = {
-        let snapshot = snapshot();
-        (decide(&snapshot, &facts, readable, conn, &headers), Arc::clone(&snapshot.settings))
+    let Decision { verdict, trail } = decide(snapshot, &facts, readable, conn, &headers);
+    let settings = Arc::clone(&snapshot.settings);
+    let decided = match &verdict {
+        Ok(_) => Verdict::Allow,
+        Err(refusal) => Verdict::Deny(refusal.denial),
     };
-    let Decision { verdict, trail } = decision;
-    let record = |verdict| {
-        let conn = Rc::clone(conn);
-        let transfer = Transfer::default();
-        let record = Record { facts, conn, settings, trail, verdict, transfer, ended_us: 0, duration_us: 0 };
-        Open::new(Box::new(record), Rc::clone(&tools.closer))
-    };
-    match verdict {
-        Err(refusal) => Ok(refuse(&refusal, record(Verdict::Deny(refusal.denial)), Outcome::Complete)),
-        Ok(permit) => pass_on(tools, permit, record(Verdict::Allow), headers, body).await,
+    let (conn, transfer) = (Rc::clone(conn), Transfer::default());
+    let record = Record { facts, conn, settings, trail, verdict: decided, transfer, ended_us: 0, duration_us: 0 };
+    let open = Open::new(Box::new(record), Rc::clone(&tools.closer));
+
+    let tools = Rc::clone(tools);
+    async move {
+        match verdict {
+            Err(refusal) => Ok(refuse(&refusal, open, Outcome::Complete)),
+            Ok(permit) => pass_on(&tools, permit, open, headers, body).await,
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl ResponseBody {
         let watch = Watch::new(Rc::clone(timers));
         let kind = Kind::Streamed { incoming, lease: Some(lease), watch };
         let mut body = Self { kind, offered: false, open };
-        body.settle();
+        body.settle(false);
         body
     }
 
@@ -68,10 +68,10 @@ impl ResponseBody {
         }
     }
 
-    /// At the end of the upstream's body: the connection is free, and the exchange complete.
-    fn settle(&mut self) {
+    /// At the end of the upstream's body (trailers are `is_last`: nobody asks for more): the connection is free, and the exchange complete.
+    fn settle(&mut self, is_last: bool) {
         if let Kind::Streamed { incoming, lease, .. } = &mut self.kind
-            && incoming.is_end_stream()
+            && (is_last || incoming.is_end_stream())
             && let Some(lease) = lease.take()
         {
             lease.give_back();
@@ -111,20 +111,21 @@ impl Body for ResponseBody {
                 return Poll::Pending;
             }
             *lease = None;
-            this.open.transfer().outcome = Outcome::Timeout(Fault::Upstream);
+            this.open.transfer().break_off(Outcome::Timeout(Fault::Upstream));
             return Poll::Ready(Some(Err(RelayError::Idle)));
         };
         watch.disarm();
         match frame {
             Some(Ok(frame)) => {
                 transfer.response_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.settle();
+                // Trailers are the last; nobody comes to hear that there is no more.
+                this.settle(frame.is_trailers());
                 this.was_offered();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
                 *lease = None;
-                transfer.outcome = Outcome::UpstreamGone;
+                transfer.break_off(Outcome::UpstreamGone);
                 Poll::Ready(Some(Err(RelayError::Upstream(error))))
             }
             None => {

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 
-use super::bucket::{Limiter, Policy, replace};
+use super::bucket::{Limiter, Policy, Taken, replace, undo};
 use super::report::Reading;
 use crate::vocab::clock::Clock;
 use crate::vocab::units::Rate;
@@ -80,15 +80,16 @@ impl AddressLimiter {
     }
 
     /// Takes one unit of the client's bucket if there is one.
-    pub fn take(&self, client: Client) -> bool {
-        self.limiter.check_key(&client).is_ok()
+    pub fn take(&self, client: Client) -> Option<Taken> {
+        self.limiter.check_key(&client).ok()?;
+        Some(Taken(self.table.0.seen.get(&client).map_or(0, |cell| cell.load(Ordering::Acquire))))
     }
 
     /// Gives back what was just taken for a request that a wider limit then refused.
-    pub fn give_back(&self, client: Client) {
+    pub fn give_back(&self, client: Client, taken: Taken) {
+        // What came out of the bucket that newcomers share is not given back: rather one too few than one too many.
         if let Some(cell) = self.table.0.seen.get(&client) {
-            let one = self.policy.one();
-            let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| now.checked_sub(one));
+            undo(&cell, taken, self.policy.one());
         }
     }
 
@@ -167,7 +168,7 @@ mod tests {
             ("2001:db8:0:1::1", 2),
         ] {
             let client = client(address);
-            assert_eq!((0..5).filter(|_| limiter.take(client)).count(), admitted, "{address}");
+            assert_eq!((0..5).filter(|_| limiter.take(client).is_some()).count(), admitted, "{address}");
         }
     }
 
@@ -175,14 +176,14 @@ mod tests {
     fn a_full_table_throttles_newcomers_together_and_forgets_nobody() {
         let (limiter, clock) = limiter(10);
         for n in 0..10 {
-            assert!(limiter.take(client(&format!("10.0.0.{n}"))));
+            assert!(limiter.take(client(&format!("10.0.0.{n}"))).is_some());
         }
-        let newcomers = (0..100).filter(|n| limiter.take(client(&format!("10.0.1.{n}")))).count();
+        let newcomers = (0..100).filter(|n| limiter.take(client(&format!("10.0.1.{n}"))).is_some()).count();
         assert_eq!(newcomers, 2);
-        assert!(limiter.take(client("10.0.0.3")), "a known address keeps what it had");
-        assert!(!limiter.take(client("10.0.0.3")), "and no more");
+        assert!(limiter.take(client("10.0.0.3")).is_some(), "a known address keeps what it had");
+        assert!(limiter.take(client("10.0.0.3")).is_none(), "and no more");
         clock.advance(Duration::from_secs(120));
         limiter.sweep(clock.mono());
-        assert!(limiter.take(client("10.0.1.1")) && limiter.table.0.seen.len() == 1);
+        assert!(limiter.take(client("10.0.1.1")).is_some() && limiter.table.0.seen.len() == 1);
     }
 }

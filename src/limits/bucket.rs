@@ -79,7 +79,7 @@ pub struct Bucket {
 
 /// Proof that one unit was taken; [`Bucket::give_back`] undoes it.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken(u64);
+pub struct Taken(pub(super) u64);
 
 impl Bucket {
     /// A full bucket.
@@ -114,12 +114,7 @@ impl Bucket {
     /// Gives back a unit that was just taken for a request that a wider limit then refused. If the bucket ran empty of
     /// debts in between, nothing is given back: rather one too few than one too many.
     pub fn give_back(&self, taken: Taken) {
-        let one = self.policy.one();
-        let undo = |current: u64| {
-            let later = current.checked_sub(taken.0)?;
-            later.is_multiple_of(one).then(|| current.saturating_sub(one))
-        };
-        let _ = self.arrival.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, undo);
+        undo(&self.arrival.0, taken, self.policy.one());
     }
 }
 
@@ -151,6 +146,15 @@ pub(super) fn replace<T, E>(cell: &AtomicU64, decide: impl Fn(Option<Nanos>) -> 
             Err(seen) => current = seen,
         }
     }
+}
+
+/// Takes one unit's worth of time off an arrival again. If it was set anew since (the bucket had run empty of debts), it
+/// is no whole number of units later than what was taken, and stays.
+pub(super) fn undo(cell: &AtomicU64, taken: Taken, one: u64) {
+    let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |current| {
+        let later = current.checked_sub(taken.0)?;
+        later.is_multiple_of(one).then(|| current.saturating_sub(one))
+    });
 }
 
 /// The process's clock as governor wants it. governor measures from the moment a limiter was made; here all limiters

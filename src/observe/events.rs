@@ -1,8 +1,6 @@
 //! Lines that are not about a request: the life of the process and of its configuration.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::Mutex;
 
 use super::line::{Line, TimeText};
 use super::sink::Sink;
@@ -17,7 +15,6 @@ const IDS_MAX: usize = 1_000;
 pub struct Events {
     sink: Sink,
     clock: Clock,
-    times: Arc<Mutex<TimeText>>,
 }
 
 /// What a reload did to the keys, as ids.
@@ -51,7 +48,7 @@ impl std::fmt::Display for Listening {
 impl Events {
     /// Lines with `clock`'s time, through `sink`.
     pub fn new(sink: Sink, clock: Clock) -> Self {
-        Self { sink, clock, times: Arc::default() }
+        Self { sink, clock }
     }
 
     /// The process has read its configuration.
@@ -119,12 +116,9 @@ impl Events {
     /// Anything else.
     pub(super) fn line(&self, level: &str, event: &str, write: impl FnOnce(&mut Line<'_>)) {
         let mut bytes = Vec::with_capacity(256);
-        {
-            let mut times = self.times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let mut line = Line::open(&mut bytes, &mut times, self.clock.now().wall_us, level, event);
-            write(&mut line);
-            line.close();
-        }
+        let mut line = Line::open(&mut bytes, &mut TimeText::default(), self.clock.now().wall_us, level, event);
+        write(&mut line);
+        line.close();
         // Never waits: a log that nobody reads must hold up neither a revocation nor the end of the process.
         self.sink.write(bytes, 1, OnFull::Drop);
     }

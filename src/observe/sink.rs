@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,6 +37,12 @@ pub struct Losses {
     closing: AtomicBool,
 }
 
+impl Losses {
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+}
+
 enum Message {
     Lines { bytes: Vec<u8>, count: u64 },
     Reopen(Option<Output>),
@@ -55,7 +62,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be opened, or no thread can be had.
     pub fn start(output: Output) -> io::Result<Self> {
-        let target = Target::open(&output)?;
+        let target = open(&output)?;
         let (to_writer, inbox) = sync_channel(CHUNKS_MAX);
         let losses = Arc::new(Losses::default());
         let state = Loop { inbox, target, output, torn: false, losses: Arc::clone(&losses), told: None };
@@ -112,7 +119,7 @@ impl Sink {
     }
 
     fn is_closing(&self) -> bool {
-        self.losses.closing.load(Ordering::Relaxed)
+        self.losses.is_closing()
     }
 
     /// Opens the file again (SIGUSR1), or another output.
@@ -135,36 +142,13 @@ impl Sink {
     }
 }
 
-enum Target {
-    Stdout(io::Stdout),
-    Stderr(io::Stderr),
-    File(File),
-}
-
-impl Target {
-    fn open(output: &Output) -> io::Result<Self> {
-        Ok(match output {
-            Output::Stdout => Self::Stdout(io::stdout()),
-            Output::Stderr => Self::Stderr(io::stderr()),
-            Output::File(path) => Self::File(open_append(path)?),
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Stdout(out) => out.write(bytes),
-            Self::Stderr(out) => out.write(bytes),
-            Self::File(out) => out.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Stdout(out) => out.flush(),
-            Self::Stderr(out) => out.flush(),
-            Self::File(_) => Ok(()),
-        }
-    }
+/// The output as a plain file, so that no buffer of the standard library hides what was not written.
+fn open(output: &Output) -> io::Result<File> {
+    Ok(match output {
+        Output::Stdout => io::stdout().as_fd().try_clone_to_owned()?.into(),
+        Output::Stderr => io::stderr().as_fd().try_clone_to_owned()?.into(),
+        Output::File(path) => open_append(path)?,
+    })
 }
 
 /// Readable by its owner and group: lines name who called what.
@@ -175,7 +159,7 @@ fn open_append(path: &Path) -> io::Result<File> {
 
 struct Loop {
     inbox: Receiver<Message>,
-    target: Target,
+    target: File,
     output: Output,
     /// A line was cut short: the next one must not be glued to its rest.
     torn: bool,
@@ -219,15 +203,19 @@ impl Loop {
                 Ok(0) => return written,
                 Ok(n) => written += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A pipe that somebody made non-blocking: full for the moment.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.losses.is_closing() => {
+                    std::thread::sleep(PAUSE);
+                }
                 Err(_) => return written,
             }
         }
-        if self.target.flush().is_ok() { written } else { 0 }
+        written
     }
 
     fn reopen(&mut self, output: Option<Output>) {
         let output = output.unwrap_or_else(|| self.output.clone());
-        match Target::open(&output) {
+        match open(&output) {
             Ok(target) => (self.target, self.output, self.torn) = (target, output, false),
             Err(error) => tell(format_args!("keyward: failed to open the log: {error}")),
         }

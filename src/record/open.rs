@@ -10,7 +10,7 @@ use crate::request::{Busy, ConnFacts, Facts};
 use crate::route::Route;
 use crate::snapshot::Settings;
 use crate::upstream::Upstream;
-use crate::upstream::body::Progress;
+use crate::upstream::body::{Progress, State};
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::{Denial, Fault};
 use crate::vocab::digest::Fingerprint;
@@ -96,6 +96,17 @@ pub enum Outcome {
     UpstreamGone,
     /// Somebody was silent for too long.
     Timeout(Fault),
+}
+
+impl Transfer {
+    /// The response ended early. If the request's body did, too, the upstream only followed the client.
+    pub fn break_off(&mut self, otherwise: Outcome) {
+        self.outcome = match self.request_body.as_deref().map(Progress::state) {
+            Some(State::Broken) => Outcome::ClientGone,
+            Some(State::Stalled) => Outcome::Timeout(Fault::Client),
+            Some(State::Underway | State::Sent) | None => otherwise,
+        };
+    }
 }
 
 impl Outcome {

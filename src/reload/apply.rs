@@ -49,15 +49,15 @@ pub fn entrances(sources: &Sources, tls: &Tls) -> Result<Vec<Entrance>, rustls::
 
 impl Reloader {
     /// Reads every file again and applies what is good. A request that starts after this returns is decided by it. That
-    /// nothing has changed is worth a line only if somebody asked.
-    pub fn reload(&mut self, asked: bool) {
+    /// nothing has changed is worth a line only if somebody asked. `unfinished` if somebody still writes one of the files.
+    pub fn reload(&mut self, asked: bool, unfinished: bool) {
         let before = self.sources.gateway.clone();
-        let refreshed = self.sources.refresh();
+        let refreshed = self.sources.refresh(unfinished);
         for report in &refreshed.rejected {
             self.events.reload_rejected(self.builder.generation(), &problems(report));
         }
         if !refreshed.is_change() {
-            if asked && refreshed.rejected.is_empty() {
+            if asked && !unfinished && refreshed.rejected.is_empty() {
                 let unchanged = KeyChanges::default();
                 self.events.reloaded(false, self.builder.generation(), &unchanged, &problems(&refreshed.warnings));
             }

@@ -26,3 +26,50 @@ pub fn key_changes(before: &KeyFile, after: &KeyFile) -> KeyChanges {
     changes.removed.extend(gone.map(|key| key.id.clone()));
     changes
 }
+
+/// Whether `after` is the beginning of `before` and nothing else, as a file is that is still being written.
+pub fn only_removes(before: &KeyFile, after: &KeyFile) -> bool {
+    after.quarantined.is_empty() && after.keys.len() < before.keys.len() && before.keys.starts_with(&after.keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::keyfile::parse;
+    use crate::config::source::SourceFile;
+
+    fn file(entries: &[(&str, &str)]) -> KeyFile {
+        let entry = |(number, (id, rest)): (usize, &(&str, &str))| {
+            format!("[[key]]\nid = \"{id}\"\nhash = \"sha256:{number:064x}\"\n{rest}\n")
+        };
+        let text: String = entries.iter().enumerate().map(entry).collect();
+        parse(&Arc::new(SourceFile::new("keys.toml", text))).map(|(file, _)| file).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_kind_of_change_is_told_of_once() {
+        let before = file(&[("a", ""), ("b", ""), ("c", ""), ("d", "")]);
+        let after = file(&[("a", ""), ("b", "owner = \"o\""), ("c", "state = \"revoked\""), ("e", "")]);
+        let list = |id: &str| vec![id.to_owned()];
+        let expected = KeyChanges { added: list("e"), changed: list("b"), revoked: list("c"), removed: list("d") };
+        assert_eq!(key_changes(&before, &after), expected);
+        assert_eq!(key_changes(&after, &after), KeyChanges::default());
+    }
+
+    #[test]
+    fn a_beginning_is_told_from_a_change() {
+        let all = file(&[("a", ""), ("b", ""), ("c", "")]);
+        for (after, expected) in [
+            (file(&[]), true),
+            (file(&[("a", "")]), true),
+            (file(&[("a", ""), ("b", "")]), true),
+            (file(&[("a", ""), ("b", ""), ("c", "")]), false),
+            (file(&[("a", "state = \"revoked\"")]), false),
+            (file(&[("b", "")]), false),
+        ] {
+            assert_eq!(only_removes(&all, &after), expected);
+        }
+    }
+}

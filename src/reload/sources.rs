@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
+use super::diff::only_removes;
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{Gateway, Located};
 use crate::config::keyfile::{self, KeyFile};
@@ -103,8 +104,8 @@ impl Sources {
         Ok((sources, warnings))
     }
 
-    /// Reads everything again. Each file stands or falls on its own, so that a mistake in one never holds up another.
-    pub fn refresh(&mut self) -> Refreshed {
+    /// Reads everything again. `unfinished` if somebody still writes one of the files. Each file stands or falls on its own, so that a mistake in one never holds up another.
+    pub fn refresh(&mut self, unfinished: bool) -> Refreshed {
         let mut refreshed = Refreshed::default();
         self.refresh_gateway(&mut refreshed);
         match pepper(&self.gateway, &self.gateway_text) {
@@ -116,7 +117,7 @@ impl Sources {
             Err(report) => refreshed.rejected.push(report),
         }
         self.refresh_certificates(&mut refreshed);
-        self.refresh_keys(&mut refreshed);
+        self.refresh_keys(unfinished, &mut refreshed);
         refreshed
     }
 
@@ -137,9 +138,11 @@ impl Sources {
         }
     }
 
-    fn refresh_keys(&mut self, refreshed: &mut Refreshed) {
+    fn refresh_keys(&mut self, unfinished: bool, refreshed: &mut Refreshed) {
         let (file, named_in) = self.keys_file();
         match load_keys(&file, &named_in) {
+            // `generator > keys.toml` empties the file first: the keys that are not there yet are not gone.
+            Ok(loaded) if unfinished && only_removes(&self.keys, &loaded.value) => {}
             Ok(loaded) => {
                 let digest = Digest::sha256(loaded.source.text().as_bytes());
                 refreshed.warnings.extend(loaded.warnings);

@@ -5,6 +5,7 @@
 //! symlink two directories away.
 
 use std::collections::{BTreeSet, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +17,8 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 const QUIET: Duration = Duration::from_millis(10);
 /// Waited at most for a writer that has not closed its file yet.
 const SETTLE_MAX: Duration = Duration::from_millis(150);
+/// After this long, what somebody wrote counts as finished though the file was never closed.
+const WRITE_MAX: Duration = Duration::from_secs(10);
 /// How often files are looked at without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -23,7 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// A file changed, or somebody asked.
-    Reload,
+    Reload {
+        /// Somebody still has one of the files open for writing.
+        unfinished: bool,
+    },
     /// Nothing happened for a while: time for housekeeping.
     Idle,
     /// The process is ending.
@@ -67,6 +73,8 @@ pub struct Watch {
     hops: HashSet<PathBuf>,
     files: Vec<PathBuf>,
     seen: Vec<Option<Stamp>>,
+    writing: HashSet<PathBuf>,
+    writing_since: Instant,
 }
 
 /// What a look compares.
@@ -75,6 +83,7 @@ struct Stamp {
     real: PathBuf,
     modified: Option<SystemTime>,
     length: u64,
+    inode: (u64, u64),
 }
 
 impl Watch {
@@ -94,6 +103,8 @@ impl Watch {
             hops: HashSet::new(),
             files: Vec::new(),
             seen: Vec::new(),
+            writing: HashSet::new(),
+            writing_since: Instant::now(),
         };
         watch.follow(files);
         (watch, Bell(bell))
@@ -134,35 +145,51 @@ impl Watch {
             let wake = match self.inbox.recv_timeout(left) {
                 Ok(Message::File(event)) if !self.concerns(&event) && !left.is_zero() => continue,
                 Ok(Message::File(event)) if self.concerns(&event) => self.settle(&event),
-                Ok(Message::Ring) => Wake::Reload,
+                Ok(Message::Ring) => Wake::Reload { unfinished: false },
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => Wake::Stop,
                 Ok(Message::File(_)) | Err(RecvTimeoutError::Timeout) => Wake::Idle,
             };
             // Looked at before the files are read: what changes while they are is found by the next look.
             let changed = self.look();
-            return if wake == Wake::Idle && changed { Wake::Reload } else { wake };
+            let overdue = !self.writing.is_empty() && self.writing_since.elapsed() >= WRITE_MAX;
+            if overdue {
+                self.writing.clear();
+            }
+            let reload = Wake::Reload { unfinished: !self.writing.is_empty() };
+            return if wake == Wake::Idle && (changed || overdue) { reload } else { wake };
         }
     }
 
     /// Waits until writers are done: at most [`SETTLE_MAX`], so that one who never closes does not hold up the others.
-    fn settle(&self, first: &Event) -> Wake {
+    fn settle(&mut self, first: &Event) -> Wake {
         let deadline = Instant::now() + SETTLE_MAX;
-        let mut writing = HashSet::new();
-        note_writers(&mut writing, first);
+        self.note_writers(first);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let pause = if writing.is_empty() { QUIET.min(left) } else { left };
+            let pause = if self.writing.is_empty() { QUIET.min(left) } else { left };
             match self.inbox.recv_timeout(pause) {
                 Ok(Message::File(event)) => {
                     if self.concerns(&event) {
-                        note_writers(&mut writing, &event);
+                        self.note_writers(&event);
                     }
                 }
-                Ok(Message::Ring) | Err(RecvTimeoutError::Timeout) => return Wake::Reload,
+                Ok(Message::Ring) | Err(RecvTimeoutError::Timeout) => break,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
             }
             if left.is_zero() {
-                return Wake::Reload;
+                break;
+            }
+        }
+        Wake::Reload { unfinished: !self.writing.is_empty() }
+    }
+
+    fn note_writers(&mut self, event: &Event) {
+        let is_writing = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
+        for path in event.paths.iter().filter(|path| self.hops.contains(*path)) {
+            if !is_writing {
+                self.writing.remove(path);
+            } else if self.writing.insert(path.clone()) {
+                self.writing_since = Instant::now();
             }
         }
     }
@@ -185,21 +212,15 @@ impl Watch {
     }
 }
 
-fn note_writers(writing: &mut HashSet<PathBuf>, event: &Event) {
-    let is_writing = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
-    for path in &event.paths {
-        if is_writing {
-            writing.insert(path.clone());
-        } else {
-            writing.remove(path);
-        }
-    }
-}
-
 fn stamp(file: &Path) -> Option<Stamp> {
     let real = file.canonicalize().ok()?;
     let metadata = real.metadata().ok()?;
-    Some(Stamp { real, modified: metadata.modified().ok(), length: metadata.len() })
+    Some(Stamp {
+        real,
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+        inode: (metadata.dev(), metadata.ino()),
+    })
 }
 
 /// Every path whose change can change what `file` is: the file itself, and each symlink on the way to it.

@@ -172,10 +172,11 @@ impl Facts {
         (Self { now, request_id, method, path_and_query, host, version, user_agent, is_grpc }, verdict)
     }
 
-    /// The host without its port, as sent.
+    /// The host without its port, and without the dot of the root: `a.example.` is `a.example`.
     pub fn host_name(&self) -> &str {
         let host = self.host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or_default();
-        split_port(host).0
+        let name = split_port(host).0;
+        name.strip_suffix('.').unwrap_or(name)
     }
 }
 
@@ -221,13 +222,14 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<(), Denial> {
     }
 }
 
-/// `host[:port]` of RFC 3986 without userinfo.
+/// `host[:port]` of RFC 3986 without userinfo, and without percent-encoding: no name on the network needs it, and a name
+/// that is spelled in two ways would walk past a route's host.
 fn is_authority(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
     };
     let (host, port) = split_port(text);
-    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&b);
+    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&b);
     let literal = |b: u8| b.is_ascii_hexdigit() || b":.vV%".contains(&b);
     let host_is_right = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
         Some(inside) => !inside.is_empty() && inside.bytes().all(literal),
@@ -269,6 +271,8 @@ mod tests {
         for (uri, version, hosts, expected) in [
             ("/", Version::HTTP_11, &["a.example"][..], Ok("a.example")),
             ("/", Version::HTTP_11, &["a.example:8080"], Ok("a.example")),
+            ("/", Version::HTTP_11, &["a.example."], Ok("a.example")),
+            ("/", Version::HTTP_11, &["%61.example"], Err(())),
             ("/", Version::HTTP_11, &["[::1]:80"], Ok("[::1]")),
             ("http://a.example/x", Version::HTTP_11, &["A.example"], Ok("A.example")),
             ("https://a.example/x", Version::HTTP_2, &[], Ok("a.example")),

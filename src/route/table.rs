@@ -47,7 +47,9 @@ impl Route {
     }
 
     fn takes(&self, method: &Method) -> bool {
-        self.methods.is_empty() || self.methods.contains(method)
+        let named = |method: &Method| self.methods.contains(method);
+        // A server that answers GET answers HEAD (RFC 9110 §9.1).
+        self.methods.is_empty() || named(method) || (*method == Method::HEAD && named(&Method::GET))
     }
 }
 
@@ -157,6 +159,7 @@ mod tests {
                 ("x", "/", "GET", Ok("rest")),
                 ("x", "/v1", "GET", Ok("v1")),
                 ("x", "/v1/orders/1", "GET", Ok("orders-get")),
+                ("x", "/v1/orders/1", "HEAD", Ok("orders-get")),
                 ("x", "/v1/orders/1", "PUT", Ok("orders")),
                 ("x", "/v1/orders/7", "GET", Ok("exact")),
                 ("a.example.com", "/v1/orders/7", "GET", Ok("wild")),

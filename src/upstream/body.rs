@@ -136,6 +136,7 @@ impl Body for RequestBody {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     strip_trailers(trailers, &body.passing);
+                    progress.state.set(State::Sent);
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 progress.bytes.set(progress.bytes.get() + length as u64);

@@ -65,21 +65,28 @@ pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
 /// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `host` is what the
 /// client asked for, or the upstream's own where an HTTP/1.0 client named none.
 pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderValue, identity: &[HeaderName]) {
-    let te_trailers = headers.get_all(TE).iter().any(|v| v.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let wants_trailers = wants_trailers(headers);
     strip_hop_by_hop(headers, |name| {
         *name == EXPECT
             || *name == FORWARDED
             || (name.as_str().contains('_') && is_ours(name))
             || identity.iter().any(|ours| is_spelling_of(name, ours))
     });
-    if te_trailers {
+    if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     join_cookies(headers);
     headers.insert(&X_FORWARDED_FOR, conn.forwarded_for.clone());
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme()));
     headers.insert(&X_FORWARDED_HOST, host.clone());
     headers.insert(HOST, host.clone());
+}
+
+/// `TE` is the one hop-by-hop field that is passed on, and only as far as it asks for trailers (RFC 9110 §10.1.4).
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Removes from a request's trailers what must not come in by that door: what frames or routes a message (RFC 9110
