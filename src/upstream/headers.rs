@@ -144,7 +144,7 @@ mod tests {
         let mut left: Vec<_> = headers
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_str().expect("text").to_owned()))
-            .filter(|(n, _)| !matches!(n.as_str(), "host" | "x-forwarded-proto" | "x-forwarded-host"))
+            .filter(|(n, _)| !matches!(n.as_str(), "connection" | "host" | "x-forwarded-proto" | "x-forwarded-host"))
             .collect();
         left.sort();
         left
