@@ -1,6 +1,6 @@
 //! Requests that a strict parser refuses: one 400, a closed connection, one line, and nothing at the upstream.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Gateway, Key, Setup, Upstream, poll, raw};
 
@@ -8,6 +8,7 @@ use crate::harness::{Gateway, Key, Setup, Upstream, poll, raw};
 fn complaint(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<String> {
     let before = count(gateway);
     let seen = upstream.seen().len();
+    let asked = Instant::now();
     let (mut conn, reply) = match raw(gateway.addr(), bytes) {
         Ok(answered) => answered,
         Err(error) => return Some(format!("no answer: {error}")),
@@ -22,6 +23,13 @@ fn complaint(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<Str
     poll(Duration::from_secs(3), || (count(gateway) > before).then_some(()));
     if count(gateway) != before + 1 {
         return Some(format!("{} lines", count(gateway) - before));
+    }
+    let line = gateway.decisions().pop().expect("the line");
+    if line["http.response.status_code"] != 400 || line["outcome"] != "complete" || !line["request_id"].is_string() {
+        return Some(format!("its line is not true: {line}"));
+    }
+    if asked.elapsed() > Duration::from_secs(1) {
+        return Some(format!("it took {:?}", asked.elapsed()));
     }
     (upstream.seen().len() != seen).then(|| "forwarded".to_owned())
 }
