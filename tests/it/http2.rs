@@ -153,3 +153,45 @@ fn streams_under_way_are_finished_when_the_gateway_stops() {
     assert_eq!((answer.status, answer.body.as_slice()), (200, b"released".as_slice()));
     assert_eq!(gateway.wait_exit().code(), Some(0));
 }
+
+#[test]
+fn a_revocation_reaches_an_open_connection() {
+    let (_upstream, key, gateway) = start("", "");
+    let auth = format!("Bearer {}", key.text);
+    let revoked = over_h2(gateway.addr(), async |h2| {
+        let headers = [("authorization", auth.as_str())];
+        assert_eq!(h2.send(request("GET", "/", &headers)).await.status, 200);
+        std::fs::write(gateway.keys_path(), key.entry("a", "state = \"revoked\"")).unwrap();
+        loop {
+            let answer = h2.send(request("GET", "/", &headers)).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    });
+    assert_eq!((revoked.status, code(&revoked).as_str()), (401, "invalid_key"));
+}
+
+#[test]
+fn a_head_that_is_too_large_harms_one_stream_or_one_connection_only() {
+    let (upstream, key, gateway) = start("[http]\nheader_bytes_max = \"8KiB\"\nheaders_max = 20\n", "");
+    let auth = format!("Bearer {}", key.text);
+    let long = "x".repeat(20_000);
+    let refused = over_h2(gateway.addr(), async |h2| {
+        h2.send_some(request("GET", "/long", &[("authorization", &auth), ("x-long", &long)]), usize::MAX).await
+    });
+    if let Ok(refused) = refused {
+        assert!([400, 431].contains(&refused.status), "{refused:?}");
+    }
+    let names: Vec<String> = (0..40).map(|n| format!("x-h-{n}")).collect();
+    let refused = over_h2(gateway.addr(), async |h2| {
+        let mut headers = vec![("authorization", auth.as_str())];
+        headers.extend(names.iter().map(|n| (n.as_str(), "1")));
+        h2.send_some(request("GET", "/many", &headers), usize::MAX).await
+    });
+    if let Ok(refused) = refused {
+        assert!([400, 431].contains(&refused.status), "{refused:?}");
+    }
+    assert_eq!((upstream.count("/long"), upstream.count("/many")), (0, 0));
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
+}

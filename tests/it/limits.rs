@@ -242,3 +242,38 @@ fn spent_limits_outlive_a_reload() {
     }
     assert_eq!(statuses(&mut conn, &request, 3), [200, 200, 429]);
 }
+
+#[test]
+fn a_policy_is_told_as_it_was_written() {
+    for (text, policy, remaining) in [
+        ("600/5m", "\"600/5m\";q=600;w=300", 599),
+        ("5000/h burst 200", "\"5000/h burst 200\";q=5000;w=3600", 199),
+        ("7/d", "\"7/d\";q=7;w=86400", 6),
+        ("3/30s", "\"3/30s\";q=3;w=30", 2),
+    ] {
+        let (_upstream, key, gateway) = gateway("", &format!("[\"{text}\"]"));
+        let reply = gateway.get("/").bearer(&key).send();
+        assert_eq!(reply.header("ratelimit-policy"), Some(policy));
+        assert_eq!(parameter(reply.header("ratelimit").unwrap(), "r"), Some(remaining), "{text}");
+    }
+}
+
+#[test]
+fn a_limit_that_changes_starts_anew_and_one_that_does_not_goes_on() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let config = "[plan.gold]\nlimits = [\"2/h\", \"100/d\"]\n";
+    let gateway = Setup::with(&upstream, config, &key.entry("a", "plan = \"gold\"")).start();
+    let mut conn = gateway.connect();
+    let request = gateway.get("/").bearer(&key);
+    assert_eq!(statuses(&mut conn, &request, 3), [200, 200, 429]);
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap().replace("2/h", "90/h");
+    std::fs::write(gateway.config_path(), text).unwrap();
+    let reply = crate::harness::eventually("the wider limit", || Some(conn.send(&request)).filter(|r| r.status == 200));
+    assert_eq!(parameter(reply.header("ratelimit").unwrap(), "r"), Some(89), "{:?}", reply.header("ratelimit"));
+    let before = gateway.reloads().len();
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap().replace("\"90/h\", ", "");
+    std::fs::write(gateway.config_path(), text).unwrap();
+    gateway.reload_after(before);
+    let reply = conn.send(&request);
+    assert_eq!(parameter(reply.header("ratelimit").unwrap(), "r"), Some(96), "the day's limit was kept throughout");
+}

@@ -1,8 +1,12 @@
 //! Where lines go, and that a log that fails takes nothing down.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Key, Setup, Upstream, eventually};
+use crate::harness::{Gateway, Key, Setup, Upstream, eventually};
 
 #[test]
 fn lines_go_to_a_file() {
@@ -76,4 +80,51 @@ fn a_full_disk_does_not_take_the_gateway_down() {
     assert!(gateway.is_running());
     gateway.signal("TERM");
     gateway.wait_exit();
+}
+
+/// Sends many requests while nobody reads the log, and counts those that were answered.
+fn unheard(on_full: &str) -> (Gateway, Arc<AtomicUsize>, thread::JoinHandle<()>, Upstream) {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let config = format!("[log]\non_full = \"{on_full}\"\n[server]\nworkers = 1\n");
+    let gateway = Setup::with(&upstream, &config, &key.entry("a", "")).unread().start();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let (counted, mut conn, request) = (Arc::clone(&answered), gateway.connect(), gateway.get("/").bearer(&key));
+    // What makes a line long makes a log fill.
+    let request = request.header("User-Agent", &"agent ".repeat(600));
+    let client = thread::spawn(move || {
+        for _ in 0..MANY {
+            assert_eq!(conn.send(&request).status, 200);
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (gateway, answered, client, upstream)
+}
+
+const MANY: usize = 3000;
+
+#[test]
+fn a_log_that_nobody_reads_slows_requests_and_loses_no_line() {
+    let (mut gateway, answered, client, _upstream) = unheard("wait");
+    // Either everything fitted into buffers, or requests wait.
+    let mut last = (0, Instant::now());
+    eventually("the log to be full", || {
+        let now = answered.load(Ordering::Relaxed);
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (now == MANY || last.1.elapsed() > Duration::from_millis(500)).then_some(())
+    });
+    gateway.read_on();
+    client.join().unwrap();
+    gateway.stop();
+    assert_eq!(gateway.decided(), MANY);
+}
+
+#[test]
+fn a_log_that_may_drop_lines_holds_up_nobody() {
+    let (mut gateway, _, client, _upstream) = unheard("drop");
+    client.join().unwrap();
+    gateway.read_on();
+    assert_eq!(gateway.get("/").send().status, 401);
+    gateway.stop();
 }

@@ -34,7 +34,7 @@ fn a_revocation_reaches_an_open_connection_at_once() {
     let written = Instant::now();
     let reply = eventually("the refusal", || Some(conn.send(&request)).filter(|r| r.status == 401));
     // The promise is 250 ms; a loaded machine and a debug build get some more before a test calls it broken.
-    assert!(written.elapsed() < Duration::from_secs(2), "{:?}", written.elapsed());
+    assert!(written.elapsed() < Duration::from_secs(1), "{:?}", written.elapsed());
     assert_eq!(gateway.line_of(&reply)["reason"], "revoked");
     let line = gateway.wait_event("reload", |l| l["result"] == "applied");
     assert_eq!(line["keys.revoked"], serde_json::json!(["a"]), "{line}");

@@ -117,3 +117,24 @@ fn an_upstreams_own_errors_pass_as_they_are() {
         assert_eq!(line["event"], "decision", "an upstream's 429 is no throttle of ours");
     }
 }
+
+#[test]
+fn an_upstream_that_stalls_in_its_answer_is_given_up_on() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "[http]\nbody_idle_timeout = \"1s\"\n", &key.entry("a", "")).start();
+    let cut = gateway.connect().try_send(&gateway.get("/stall").bearer(&key));
+    assert!(cut.is_err(), "a cut body is never passed off as whole");
+    let line = gateway.wait_decision("its line", |l| l["url.path"] == "/stall");
+    assert_eq!((&line["outcome"], &line["fault"]), (&"timeout".into(), &"upstream".into()), "{line:#}");
+}
+
+#[test]
+fn an_upstream_that_answers_before_it_has_read_the_body_is_heard() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    for size in [10, 300_000] {
+        let reply = gateway.request("POST", "/early").bearer(&key).body(&vec![b'x'; size]).send();
+        assert_eq!((reply.status, reply.text().as_str()), (413, "too much"), "{size}");
+        assert_eq!(gateway.line_of(&reply)["reason"], "allowed", "the refusal is the upstream's");
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,6 +18,7 @@ pub(crate) struct Gateway {
     output: Output,
     log_file: Option<PathBuf>,
     listeners: Vec<SocketAddr>,
+    unread: Option<ChildStdout>,
 }
 
 impl Gateway {
@@ -39,12 +40,15 @@ impl Gateway {
         let output = Output::default();
         output.gather(child.stderr.take().unwrap());
         let stdout = child.stdout.take().unwrap();
-        if setup.close_stdout {
+        let mut unread = None;
+        if setup.unread {
+            unread = Some(stdout);
+        } else if setup.close_stdout {
             drop(stdout);
         } else {
             output.gather(stdout);
         }
-        let mut gateway = Gateway { child, dir: setup.dir, output, log_file, listeners: Vec::new() };
+        let mut gateway = Gateway { child, dir: setup.dir, output, log_file, listeners: Vec::new(), unread };
         gateway.listeners = if setup.blind { gateway.ports_from_proc() } else { gateway.ports_from_ready() };
         gateway
     }
@@ -85,6 +89,11 @@ impl Gateway {
                 .collect();
             (!ports.is_empty()).then_some(ports)
         })
+    }
+
+    /// Begins to read what a gateway wrote that nobody read so far.
+    pub(crate) fn read_on(&mut self) {
+        self.output.gather(self.unread.take().expect("an unread gateway"));
     }
 
     pub(crate) fn id(&self) -> u32 {

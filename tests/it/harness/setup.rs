@@ -17,6 +17,8 @@ pub(crate) struct Setup {
     /// A log file, when the lines do not go to stdout.
     pub(crate) log_file: Option<String>,
     pub(crate) close_stdout: bool,
+    /// Nobody reads what the gateway writes until the test says so.
+    pub(crate) unread: bool,
     /// The log goes nowhere a test can read: ports are then looked up in /proc.
     pub(crate) blind: bool,
 }
@@ -30,6 +32,7 @@ impl Setup {
             env: Vec::new(),
             log_file: None,
             close_stdout: false,
+            unread: false,
             blind: false,
         }
     }
@@ -68,6 +71,12 @@ impl Setup {
 
     pub(crate) fn closed_stdout(mut self) -> Setup {
         self.close_stdout = true;
+        self.blind = true;
+        self
+    }
+
+    pub(crate) fn unread(mut self) -> Setup {
+        self.unread = true;
         self.blind = true;
         self
     }

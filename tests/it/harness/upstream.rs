@@ -126,6 +126,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_secs(60)))?;
     let mut reader = BufReader::with_capacity(64 * 1024, stream.try_clone()?);
     while let Some(head) = wire::read_head(&mut reader)? {
+        if head.first.contains(" /early ") {
+            return answer_early(&mut reader, stream);
+        }
         let seen = read_request(&mut reader, stream, head)?;
         shared.seen.lock().unwrap().push(seen.clone());
         if !respond(stream, &seen, shared)? {
@@ -133,6 +136,13 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a body before it has come, and reads what comes of it all the same, so that the answer is not lost.
+fn answer_early(reader: &mut BufReader<TcpStream>, stream: &TcpStream) -> io::Result<()> {
+    send(stream, "413 Too Large", "Connection: close\r\n", b"too much", false)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    io::copy(reader, &mut io::sink()).map(drop)
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>, mut out: &TcpStream, head: Head) -> io::Result<Seen> {
@@ -194,6 +204,12 @@ fn misbehave(mut out: &TcpStream, how: &str, is_head: bool, shared: &Shared) -> 
     match how {
         // Says nothing until the test is over.
         "hang" => {
+            let guard = shared.open.lock().unwrap();
+            drop(shared.opened.wait_timeout_while(guard, Duration::from_secs(60), |open| !*open).unwrap());
+        }
+        // Starts an answer and then says nothing more.
+        "stall" => {
+            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nten bytes.")?;
             let guard = shared.open.lock().unwrap();
             drop(shared.opened.wait_timeout_while(guard, Duration::from_secs(60), |open| !*open).unwrap());
         }
