@@ -6,9 +6,13 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::commands::console::Failure;
 use crate::vocab::clock::Clock;
 use crate::vocab::units::parse_duration;
+
+/// No calendar reaches there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the time is too far away")]
+pub struct TooFar;
 
 /// `90d`, `2027-01-01`, `2027-01-01T12:00:00Z`, `never`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +50,7 @@ impl When {
     }
 
     /// The instant meant; `None` is never.
-    pub(crate) fn resolve(self, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    pub(crate) fn resolve(self, now: Timestamp) -> Result<Option<Timestamp>, TooFar> {
         match self {
             Self::Never => Ok(None),
             Self::At(instant) => Ok(Some(instant)),
@@ -62,8 +66,8 @@ pub(crate) fn now(clock: &Clock) -> Timestamp {
 }
 
 /// `from` and `by` later.
-pub(crate) fn later(from: Timestamp, by: Duration) -> Result<Timestamp, Failure> {
-    from.checked_add(by).map_err(|_| Failure::Usage("the time is too far away".into()))
+pub(crate) fn later(from: Timestamp, by: Duration) -> Result<Timestamp, TooFar> {
+    from.checked_add(by).map_err(|_| TooFar)
 }
 
 #[cfg(test)]

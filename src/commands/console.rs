@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Read, Write};
 
+use crate::cli::when::TooFar;
 use crate::config::diagnostics::Report;
 use crate::config::edit::EditError;
 
@@ -121,6 +122,12 @@ impl From<EditError> for Failure {
             EditError::Invalid(report) => Self::Report(report),
             error @ (EditError::Io { .. } | EditError::Busy { .. }) => Self::Edit(error),
         }
+    }
+}
+
+impl From<TooFar> for Failure {
+    fn from(error: TooFar) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 

@@ -1,3 +1,5 @@
+//! Tests of what changes the state of a key.
+
 use super::{DAY, Desk};
 
 #[test]

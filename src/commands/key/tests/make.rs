@@ -1,3 +1,5 @@
+//! Tests of what makes a secret.
+
 use super::{DAY, Desk};
 use crate::credential::format::{Shape, inspect};
 use crate::vocab::digest::Digest;

@@ -1,3 +1,5 @@
+//! Tests of what shows keys.
+
 use std::io::{self, Write};
 
 use super::{DAY, Desk};
