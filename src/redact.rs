@@ -46,7 +46,11 @@ impl Redactor {
 
     /// `text` without anything of our key's shape, however it is percent-encoded.
     pub fn text<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        if text.contains(&b'%')
+        // Too short for a key: most methods, hosts and paths.
+        if text.len() < self.mark.needle().len() + RUN_MIN {
+            return Cow::Borrowed(text);
+        }
+        if memchr::memchr(b'%', text).is_some()
             && let Ok(encoded) = std::str::from_utf8(text)
             && let Cow::Owned(clean) = self.replace(&percent_decode(encoded))
         {

@@ -144,10 +144,13 @@ fn builder(http: &Http, protocol: Protocol) -> auto::Builder<LocalExecutor> {
         .http1()
         // Small heads and bodies are cheaper copied into one buffer than gathered.
         .writev(false)
-        .max_headers(http.headers_max)
         .max_buf_size(http.header_bytes_max as usize)
         // Slow clients are found by the worker's timers.
         .header_read_timeout(None);
+    // hyper's own default, which costs it less than the same number said aloud.
+    if http.headers_max != 100 {
+        builder.http1().max_headers(http.headers_max);
+    }
     builder.http2().max_concurrent_streams(http.h2_streams_max).max_header_list_size(http.header_bytes_max);
     match protocol {
         Protocol::Http1 => builder.http1_only(),

@@ -10,8 +10,8 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::conn::{Accepted, serve};
@@ -116,8 +116,7 @@ pub fn run(
     mut phase: watch::Receiver<Phase>,
     serving: &Sender<io::Result<()>>,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = LocalSet::new();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let on_full = shared.snapshot.load().settings.on_full;
     let timers = Rc::new(Timers::default());
     let log = Rc::new(Log::new(sink, on_full));
@@ -134,7 +133,7 @@ pub fn run(
         connections: Cell::new(0),
         random: Cell::new(seed | 1),
     });
-    let ended = tasks.block_on(&runtime, async {
+    let ended = runtime.block_on(async {
         tick(&worker);
         let mut ticking = tokio::task::spawn_local(keep_ticking(Rc::clone(&worker)));
         for listener in bound {
@@ -157,9 +156,8 @@ pub fn run(
         }
         Ok(())
     });
-    // Dropping the tasks ends what is left of the connections; their records close and the log is handed over.
-    drop(tasks);
-    // A name that is still being resolved must not hold up the end.
+    // This drops the tasks and so ends what is left of the connections: their records close and the log is handed over.
+    // In the background, because a name that is still being resolved must not hold up the end.
     runtime.shutdown_background();
     ended
 }

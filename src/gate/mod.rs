@@ -19,9 +19,8 @@ use crate::record::{Closer, Open, Outcome, Record, Transfer, Verdict};
 use crate::request::{ConnFacts, Facts, RequestId};
 use crate::snapshot::Snapshot;
 use crate::timer::Timers;
-use crate::upstream::Upstream;
-use crate::upstream::body::{Progress, RequestBody, State};
-use crate::upstream::forward::{Attempts, ForwardError, forward};
+use crate::upstream::body::{RequestBody, State};
+use crate::upstream::forward::{ForwardError, forward};
 use crate::upstream::headers::{X_REQUEST_ID, prepare_request};
 use crate::upstream::pool::Pools;
 use crate::vocab::denial::{Denial, Fault};
@@ -109,33 +108,16 @@ async fn pass_on(
     *request.uri_mut() = target.into();
     *request.headers_mut() = headers;
 
-    open.transfer().request_body.clone_from(&progress);
-    let result = attempt(tools, &admitted, &upstream, request, progress.as_deref(), &mut open).await;
-    open.transfer().upstream = Some(upstream);
+    let transfer = open.transfer();
+    transfer.request_body.clone_from(&progress);
+    transfer.upstream = Some(Arc::clone(&upstream));
+    let lent = (&tools.pools, &tools.timers);
+    let result = forward(&admitted, &upstream, lent, request, progress.as_deref(), &mut transfer.attempts).await;
+    open.upstream_has_answered();
     match result {
         Ok(answer) => Ok(respond::relay(answer, open, &admitted, &tools.timers)),
         Err(error) => explain_failure(&error, open),
     }
-}
-
-async fn attempt(
-    tools: &Tools,
-    admitted: &Admitted,
-    upstream: &Upstream,
-    request: Request<RequestBody>,
-    progress: Option<&Progress>,
-    open: &mut Open,
-) -> Result<crate::upstream::forward::Answer, ForwardError> {
-    let clock = &tools.closer.clock;
-    let started = clock.mono();
-    let mut attempts = Attempts::default();
-    let lent = (&tools.pools, &tools.timers);
-    let result = forward(admitted, upstream, lent, request, progress, &mut attempts).await;
-    let transfer = open.transfer();
-    transfer.attempts = attempts.count;
-    transfer.upstream_address = attempts.address;
-    transfer.upstream_us = clock.mono().saturating_sub(started) / 1_000;
-    result
 }
 
 /// Tells the upstream who calls. Set last, so that nothing a client sends can stand in their place.

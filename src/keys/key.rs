@@ -1,6 +1,6 @@
 //! A key at work: a file entry with everything a request needs made ready.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderName, HeaderValue};
 
@@ -29,6 +29,8 @@ pub struct Key {
     pub policies: Option<HeaderValue>,
     /// What the upstream is told of it.
     pub identity: Box<[(HeaderName, HeaderValue)]>,
+    /// Its part of a line, once it has been written.
+    pub rendered: OnceLock<Box<[u8]>>,
 }
 
 impl Key {
@@ -55,6 +57,7 @@ impl Key {
             not_before_us: spec.not_before.map_or(i64::MIN, |t| t.as_microsecond()),
             expires_us: spec.expires.map_or(i64::MAX, |t| t.as_microsecond()),
             id,
+            rendered: OnceLock::new(),
         }
     }
 }

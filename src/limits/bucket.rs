@@ -83,10 +83,10 @@ pub struct Taken(pub(super) u64);
 
 impl Bucket {
     /// A full bucket.
-    pub fn new(policy: Policy, clock: &Clock) -> Self {
+    pub fn new(policy: Arc<Policy>, clock: &Clock) -> Self {
         let arrival = Arrival::default();
         let limiter = policy.limiter(arrival.clone(), clock);
-        Self { policy: Arc::new(policy), arrival, limiter }
+        Self { policy, arrival, limiter }
     }
 
     /// The policy.
@@ -199,7 +199,7 @@ mod tests {
         let clock = Clock::manual(Duration::from_secs(1));
         let nonzero = |n| NonZeroU32::new(n).expect("not zero");
         let rate = Rate { text: "test".into(), units: nonzero(units), window, burst: nonzero(burst) };
-        (Bucket::new(Policy::new(&rate), &clock), clock)
+        (Bucket::new(Arc::new(Policy::new(&rate)), &clock), clock)
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::vocab::units::Rate;
 pub struct Ledger {
     clock: Clock,
     buckets: HashMap<(Owner, Arc<str>), Arc<Bucket>>,
+    policies: HashMap<Arc<str>, Arc<Policy>>,
     per_ip: Option<Arc<AddressLimiter>>,
 }
 
@@ -27,14 +28,16 @@ pub enum Owner {
 impl Ledger {
     /// An empty ledger.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, buckets: HashMap::new(), per_ip: None }
+        Self { clock, buckets: HashMap::new(), policies: HashMap::new(), per_ip: None }
     }
 
     /// The owner's bucket for this policy: as spent as it was, or full if it is new.
     pub fn bucket(&mut self, owner: &Owner, rate: &Rate) -> Arc<Bucket> {
-        let clock = &self.clock;
-        let entry = self.buckets.entry((owner.clone(), Arc::clone(&rate.text)));
-        Arc::clone(entry.or_insert_with(|| Arc::new(Bucket::new(Policy::new(rate), clock))))
+        let Self { clock, policies, .. } = self;
+        // A million keys on one plan share the text and the arithmetic of its policies.
+        let policy = policies.entry(Arc::clone(&rate.text)).or_insert_with(|| Arc::new(Policy::new(rate)));
+        let entry = self.buckets.entry((owner.clone(), Arc::clone(&policy.text)));
+        Arc::clone(entry.or_insert_with(|| Arc::new(Bucket::new(Arc::clone(policy), clock))))
     }
 
     /// The limiter of `limits.per_ip`, kept while its text stays the same.
@@ -51,6 +54,7 @@ impl Ledger {
     pub fn sweep(&mut self) {
         let now = self.clock.mono();
         self.buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || bucket.read(now).refill > 0);
+        self.policies.retain(|_, policy| Arc::strong_count(policy) > 1);
         if let Some(per_ip) = &self.per_ip {
             per_ip.sweep(now);
         }

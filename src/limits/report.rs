@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
 
 use super::bucket::Policy;
+use crate::vocab::units::push_number;
 
 /// One bucket at one moment.
 #[derive(Clone, Debug)]
@@ -70,10 +72,8 @@ pub fn policy_header<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Opti
 
 /// Sets the fields of every family that is on, over whatever the upstream sent.
 pub fn set_headers(headers: &mut HeaderMap, families: Families, reading: &Reading, policies: Option<&HeaderValue>) {
-    let mut text = String::with_capacity(reading.policy.text.len() + 32);
     if families.ratelimit {
-        let _ = write!(text, "\"{}\";r={};t={}", reading.policy.text, reading.remaining, reading.reset_s());
-        if let Ok(value) = HeaderValue::from_str(&text) {
+        if let Ok(value) = ratelimit(reading) {
             headers.insert(&RATELIMIT, value);
         }
         if let Some(policies) = policies {
@@ -85,6 +85,19 @@ pub fn set_headers(headers: &mut HeaderMap, families: Families, reading: &Readin
         headers.insert(&X_REMAINING, reading.remaining.into());
         headers.insert(&X_RESET, reading.reset_s().into());
     }
+}
+
+/// `"100/s";r=42;t=1`. Without `format!`: it is made for every request of a key that has limits.
+fn ratelimit(reading: &Reading) -> Result<HeaderValue, InvalidHeaderValue> {
+    let name = reading.policy.text.as_bytes();
+    let mut text = Vec::with_capacity(name.len() + 48);
+    text.push(b'"');
+    text.extend_from_slice(name);
+    text.extend_from_slice(b"\";r=");
+    push_number(&mut text, reading.remaining);
+    text.extend_from_slice(b";t=");
+    push_number(&mut text, reading.reset_s());
+    HeaderValue::from_maybe_shared(Bytes::from(text))
 }
 
 /// Sets `Retry-After` of a 429.

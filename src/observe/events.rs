@@ -98,7 +98,7 @@ impl Events {
                     line.list(name, ids.iter().take(IDS_MAX).map(String::as_str));
                 }
                 if ids.len() > IDS_MAX {
-                    line.number(&format!("{name}.count"), ids.len() as u64);
+                    line.number(format!("{name}.count").as_str(), ids.len() as u64);
                 }
             }
             problem_list(line, problems);

@@ -58,8 +58,8 @@ impl<S: Subscriber> Layer<S> for Operational {
         self.0.line(level, name, |line| {
             for (name, value) in &fields.others {
                 match value {
-                    Value::Number(number) => line.number(name, *number),
-                    Value::Text(text) => line.text(name, text.as_bytes()),
+                    Value::Number(number) => line.number(*name, *number),
+                    Value::Text(text) => line.text(*name, text.as_bytes()),
                 };
             }
         });

@@ -1,6 +1,5 @@
 //! A record while its exchange lasts. Dropping it closes it: there is no way to forget the line, or to write two.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::route::Route;
 use crate::snapshot::Settings;
 use crate::upstream::Upstream;
 use crate::upstream::body::{Progress, State};
+use crate::upstream::forward::Attempts;
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::{Denial, Fault};
 use crate::vocab::digest::Fingerprint;
@@ -70,12 +70,10 @@ pub struct Transfer {
     pub failure: Option<Denial>,
     /// Where it was sent.
     pub upstream: Option<Arc<Upstream>>,
-    /// The server.
-    pub upstream_address: Option<SocketAddr>,
-    /// Connections tried.
-    pub attempts: u32,
-    /// Waiting for the upstream, microseconds.
-    pub upstream_us: u64,
+    /// Which servers were tried.
+    pub attempts: Attempts,
+    /// Waiting for the upstream, microseconds; `None` while it has not answered.
+    pub upstream_us: Option<u64>,
     /// How far the request body came.
     pub request_body: Option<Rc<Progress>>,
     /// Response body bytes handed to the client's connection.
@@ -176,6 +174,16 @@ impl Open {
         &mut self.record_mut().transfer
     }
 
+    /// The upstream's head has come, or none will.
+    pub fn upstream_has_answered(&mut self) {
+        let so_far = self.elapsed_us();
+        self.transfer().upstream_us = Some(so_far);
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        self.closer.clock.mono().saturating_sub(self.record().facts.now.mono) / 1_000
+    }
+
     /// The record as it stands.
     pub fn record(&self) -> &Record {
         self.record.as_deref().expect("it is there until drop")
@@ -191,9 +199,10 @@ impl Drop for Open {
         let Some(mut record) = self.record.take() else {
             return;
         };
-        let now = self.closer.clock.now();
-        record.ended_us = now.wall_us;
-        record.duration_us = now.mono.saturating_sub(record.facts.now.mono) / 1_000;
+        let start = record.facts.now;
+        record.duration_us = self.closer.clock.mono().saturating_sub(start.mono) / 1_000;
+        // The wall clock may be set while an exchange lasts; its line shall not end before it began.
+        record.ended_us = start.wall_us.saturating_add_unsigned(record.duration_us);
         self.closer.reader.read(&record);
     }
 }

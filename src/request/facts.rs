@@ -1,6 +1,6 @@
 //! `Facts`: one request head, read once. Refuses what has no single reading.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -74,6 +74,8 @@ pub struct ConnFacts {
     pub transport: Transport,
     /// Whether a credential may come in without TLS.
     pub insecure: Insecure,
+    /// Its part of a line, once it has been written.
+    pub rendered: OnceCell<Box<[u8]>>,
 }
 
 /// How the bytes came in.
@@ -91,7 +93,7 @@ impl ConnFacts {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let forwarded_for =
             HeaderValue::try_from(peer.ip().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { activity: Rc::default(), peer, forwarded_for, transport, insecure }
+        Self { activity: Rc::default(), peer, forwarded_for, transport, insecure, rendered: OnceCell::new() }
     }
 
     /// `https` or `http`.
@@ -104,8 +106,8 @@ impl ConnFacts {
 }
 
 /// 128 random bits in 32 lower-case hexadecimal characters, as nginx's `$request_id`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RequestId([u8; 32]);
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// From 128 random bits.
@@ -116,17 +118,17 @@ impl RequestId {
             pair[0] = HEX[usize::from(byte >> 4)];
             pair[1] = HEX[usize::from(byte & 15)];
         }
-        Self(text)
+        Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("")))
     }
 
     /// The 32 characters.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        self.0.to_str().unwrap_or_default()
     }
 
     /// As a header value.
     pub fn header(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        self.0.clone()
     }
 }
 
@@ -143,6 +145,7 @@ pub struct Facts {
     pub path_and_query: PathAndQuery,
     /// Host and port as sent, if any.
     pub host: Option<HeaderValue>,
+    host_name_len: usize,
     /// As sent.
     pub version: Version,
     /// As sent.
@@ -161,46 +164,47 @@ impl Facts {
         version: Version,
         headers: &HeaderMap,
     ) -> (Self, Result<(), Denial>) {
-        let (host, verdict) = match host(&uri, version, headers) {
-            Ok(host) => (host, Ok(())),
-            Err(denial) => (None, Err(denial)),
+        let (host, host_name_len, verdict) = match host(&uri, version, headers) {
+            Ok(Some((host, name_len))) => (Some(host), name_len, Ok(())),
+            Ok(None) => (None, 0, Ok(())),
+            Err(denial) => (None, 0, Err(denial)),
         };
         let verdict = verdict.and_then(|()| framing(version, headers));
         let path_and_query = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let user_agent = headers.get(USER_AGENT).cloned();
         let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        (Self { now, request_id, method, path_and_query, host, version, user_agent, is_grpc }, verdict)
+        (Self { now, request_id, method, path_and_query, host, host_name_len, version, user_agent, is_grpc }, verdict)
     }
 
     /// The host without its port, and without the dot of the root: `a.example.` is `a.example`.
     pub fn host_name(&self) -> &str {
-        let host = self.host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or_default();
-        let name = split_port(host).0;
-        name.strip_suffix('.').unwrap_or(name)
+        let host = self.host.as_ref().map_or(&[][..], HeaderValue::as_bytes);
+        host.get(..self.host_name_len).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
     }
 }
 
 /// RFC 9112 §3.2: exactly one Host in HTTP/1.1, well formed, and equal to the authority where both are sent.
-fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<HeaderValue>, Denial> {
+///
+/// Gives the value and how much of it is the name.
+fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<(HeaderValue, usize)>, Denial> {
     let mut all = headers.get_all(HOST).iter();
     let header = all.next();
     if all.next().is_some() {
         return Err(Denial::MalformedRequest);
     }
-    let header = match header {
-        Some(value) if is_authority(value.as_bytes()) => Some(value),
-        Some(_) => return Err(Denial::MalformedRequest),
-        None => None,
+    let read = |value: &HeaderValue| {
+        let name = host_name_len(value.as_bytes()).ok_or(Denial::MalformedRequest)?;
+        Ok(Some((value.clone(), name)))
     };
     match (uri.authority(), header) {
         (Some(authority), Some(value)) => {
             let same = authority.as_str().as_bytes().eq_ignore_ascii_case(value.as_bytes());
-            if same { Ok(Some(value.clone())) } else { Err(Denial::MalformedRequest) }
+            if same { read(value) } else { Err(Denial::MalformedRequest) }
         }
-        (Some(authority), None) if version == Version::HTTP_2 && is_authority(authority.as_str().as_bytes()) => {
-            HeaderValue::from_str(authority.as_str()).map(Some).map_err(|_| Denial::MalformedRequest)
+        (Some(authority), None) if version == Version::HTTP_2 => {
+            read(&HeaderValue::from_str(authority.as_str()).map_err(|_| Denial::MalformedRequest)?)
         }
-        (None, Some(value)) => Ok(Some(value.clone())),
+        (None, Some(value)) => read(value),
         (None, None) if version < Version::HTTP_11 => Ok(None),
         (Some(_) | None, None) => Err(Denial::MalformedRequest),
     }
@@ -222,29 +226,43 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<(), Denial> {
     }
 }
 
-/// `host[:port]` of RFC 3986 without userinfo, and without percent-encoding: no name on the network needs it, and a name
-/// that is spelled in two ways would walk past a route's host.
-fn is_authority(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else {
-        return false;
+/// Reads `host[:port]` of RFC 3986 without userinfo, and without percent-encoding: no name on the network needs it, and a
+/// name that is spelled in two ways would walk past a route's host. Gives the length of the name, without the dot of the
+/// root.
+fn host_name_len(text: &[u8]) -> Option<usize> {
+    let end = match text.first()? {
+        b'[' => {
+            let end = text.iter().position(|b| *b == b']')? + 1;
+            let inside = |b: &u8| b.is_ascii_hexdigit() || b":.vV%".contains(b);
+            (end > 2 && text[1..end - 1].iter().all(inside)).then_some(end)?
+        }
+        _ => text.iter().position(|b| !IN_NAME[usize::from(*b)]).unwrap_or(text.len()),
     };
-    let (host, port) = split_port(text);
-    let name = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&b);
-    let literal = |b: u8| b.is_ascii_hexdigit() || b":.vV%".contains(&b);
-    let host_is_right = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-        Some(inside) => !inside.is_empty() && inside.bytes().all(literal),
-        None => !host.is_empty() && host.bytes().all(name),
+    let (name, rest) = text.split_at(end);
+    let port_is_good = match rest {
+        [] => true,
+        [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
+        _ => false,
     };
-    host_is_right && port.is_none_or(|port| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()))
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    (port_is_good && !name.is_empty()).then_some(name.len())
 }
 
-fn split_port(authority: &str) -> (&str, Option<&str>) {
-    let after_literal = authority.rfind(']').map_or(0, |at| at + 1);
-    match authority[after_literal..].find(':') {
-        Some(at) => (&authority[..after_literal + at], Some(&authority[after_literal + at + 1..])),
-        None => (authority, None),
+/// Characters of a registered name (RFC 3986 §3.2.2): unreserved and sub-delims.
+const IN_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let b = at as u8;
+        table[at] = b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            );
+        at += 1;
     }
-}
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -50,7 +50,7 @@ pub struct Attempts {
     /// Connections that the request was sent, or tried to be sent, on.
     pub count: u32,
     /// The last one's server.
-    pub address: Option<std::net::SocketAddr>,
+    pub address: Option<Rc<str>>,
 }
 
 /// Sends `request` and waits for the response head. Taking [`Admitted`] makes it impossible to forward what was not
@@ -67,16 +67,17 @@ pub async fn forward(
     attempts: &mut Attempts,
 ) -> Result<Answer, ForwardError> {
     let timeout = admitted.route().timeout;
-    let mut reused = pools.checkout(upstream).await;
+    let mut reused = pools.checkout(upstream);
     loop {
         attempts.count += 1;
         let is_reused = reused.is_some();
         let mut lease = match reused.take() {
             Some(lease) => lease,
-            None => pools.connect(upstream).await.map_err(ForwardError::Unavailable)?,
+            // Boxed: most requests never come here, and all would carry its state.
+            None => Box::pin(pools.connect(upstream)).await.map_err(ForwardError::Unavailable)?,
         };
-        attempts.address = Some(lease.address);
-        let mut copy = (lease.is_stale && is_repeatable(&request)).then(|| copy_head(&request));
+        attempts.address = Some(Rc::clone(&lease.address));
+        let mut copy = (lease.is_stale && is_repeatable(&request)).then(|| Box::new(copy_head(&request)));
         let sending = lease.sender.try_send_request(request);
         match within(timers, timeout, progress, sending).await {
             None => return Err(ForwardError::Timeout),
@@ -87,7 +88,7 @@ pub async fn forward(
             Some(Ok(response)) => return Ok(Answer { response, lease }),
             Some(Err(mut failed)) => match (failed.take_message(), progress.map(Progress::state)) {
                 (Some(unsent), _) if is_reused => request = unsent,
-                (None, _) if copy.is_some() && is_hang_up(failed.error()) => request = copy.take().unwrap_or_default(),
+                (None, _) if copy.is_some() && is_hang_up(failed.error()) => request = *copy.take().unwrap_or_default(),
                 (_, Some(state @ (State::Stalled | State::Broken))) => {
                     return Err(ForwardError::Client(state));
                 }

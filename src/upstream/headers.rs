@@ -44,8 +44,10 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 
 /// Removes every hop-by-hop field. One pass over the names finds what there is; only that is removed.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
-    let mut gone: Vec<HeaderName> = Vec::new();
-    if headers.contains_key(CONNECTION) {
+    let is_option = |line: &HeaderValue| [&b"keep-alive"[..], b"close"].contains(&line.as_bytes());
+    let mut gone = Vec::new();
+    // Nearly always it is absent, or says nothing but this.
+    if !headers.get_all(CONNECTION).iter().all(is_option) {
         gone = named_by_connection(headers);
     }
     gone.extend(headers.keys().filter(|name| is_hop_by_hop(name) || also(name)).cloned());

@@ -1,11 +1,8 @@
 //! Idle connections of one worker, newest first. Nothing here is shared between threads.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -35,15 +32,15 @@ pub struct Pools {
 
 struct Idle {
     sender: SendRequest<RequestBody>,
-    address: SocketAddr,
+    address: Rc<str>,
     since_ms: u64,
 }
 
 /// A connection that one exchange has to itself. Dropped, it is closed; given back, it is used again.
 pub struct Lease {
     pub(super) sender: SendRequest<RequestBody>,
-    /// The server's address.
-    pub address: SocketAddr,
+    /// The server's address, as the log has it.
+    pub address: Rc<str>,
     /// It lay idle so long that the server may be hanging up just now.
     pub(super) is_stale: bool,
     pools: Rc<Pools>,
@@ -56,11 +53,14 @@ impl Pools {
         Self { timers, idle: RefCell::default() }
     }
 
-    /// An idle connection that is still open, the most recently used first.
-    pub async fn checkout(self: &Rc<Self>, upstream: &Upstream) -> Option<Lease> {
+    /// An idle connection that can take a request now, the most recently used first. One that is still busy with its last
+    /// exchange (a request body that the server did not wait for) is not worth waiting for.
+    pub fn checkout(self: &Rc<Self>, upstream: &Upstream) -> Option<Lease> {
+        let mut pools = self.idle.borrow_mut();
+        let pool = pools.get_mut(upstream.pool)?;
         loop {
-            let mut idle = self.idle.borrow_mut().get_mut(upstream.pool)?.pop()?;
-            if is_ready(&mut idle.sender).await {
+            let idle = pool.pop()?;
+            if idle.sender.is_ready() {
                 return Some(Lease {
                     is_stale: idle.since_ms + STALE_AFTER.as_millis() as u64 <= self.timers.now_ms(),
                     sender: idle.sender,
@@ -82,7 +82,7 @@ impl Pools {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
-        let address = stream.peer_addr()?;
+        let address = stream.peer_addr()?.to_string().into();
         // Small heads and bodies are cheaper copied into one buffer than gathered.
         let (sender, connection) = http1::Builder::new()
             .writev(false)
@@ -120,10 +120,4 @@ impl Lease {
             pool.push(Idle { sender: self.sender, address: self.address, since_ms });
         }
     }
-}
-
-/// Whether a request can be sent now. A connection that is still busy with its last exchange (a request body that the
-/// server did not wait for) is not worth waiting for.
-async fn is_ready(sender: &mut SendRequest<RequestBody>) -> bool {
-    poll_fn(|context| Poll::Ready(matches!(sender.poll_ready(context), Poll::Ready(Ok(()))))).await
 }

@@ -133,6 +133,17 @@ fn split(text: &str, none: UnitError, large: UnitError) -> Result<(u64, &str), U
     Ok((digits.parse().map_err(|_| large)?, rest))
 }
 
+/// Appends `value` in decimal: where it belongs, since digits that are copied from elsewhere wait for each other.
+pub fn push_number(out: &mut Vec<u8>, mut value: u64) {
+    let from = out.len();
+    let digits = value.checked_ilog10().map_or(1, |log| log as usize + 1);
+    out.resize(from + digits, b'0');
+    for digit in out[from..].iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
