@@ -97,6 +97,12 @@ impl Progress {
         }
     }
 
+    /// Its time is over: the connection ends with whatever result it has.
+    fn has_lingered(&self) -> bool {
+        let over = |since: u64| since.saturating_add((LINGER_FOR + TICK).as_millis() as u64) <= self.timers.now_ms();
+        self.lingering_since.get().is_some_and(over)
+    }
+
     fn has_read(&self) {
         if self.activity.requests() == 0 {
             self.has_partial_head.set(true);
@@ -132,7 +138,7 @@ impl Socket {
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; 4096];
-        while self.lingered < LINGER_BYTES {
+        while self.lingered < LINGER_BYTES && !self.progress.has_lingered() {
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => self.lingered += buffer.filled().len(),
