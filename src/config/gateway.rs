@@ -345,9 +345,9 @@ impl std::fmt::Display for Endpoint {
     /// As an authority (RFC 3986 §3.2): an IPv6 address in brackets, the port unless it is 80.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
-            write!(f, "[{}]", self.host)?
+            write!(f, "[{}]", self.host)?;
         } else {
-            f.write_str(&self.host)?
+            f.write_str(&self.host)?;
         }
         if self.port == 80 { Ok(()) } else { write!(f, ":{}", self.port) }
     }

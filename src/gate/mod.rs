@@ -6,6 +6,7 @@ pub mod response_body;
 #[cfg(test)]
 mod tests;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ pub fn handle(
     conn: &Rc<ConnFacts>,
     request_id: RequestId,
     request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<ResponseBody>, Abandoned>> + use<> {
+) -> Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Abandoned>>>> {
     let (parts, body) = request.into_parts();
     let Parts { method, uri, version, headers, .. } = parts;
     let now = tools.closer.clock.now();
@@ -74,12 +75,13 @@ pub fn handle(
     let open = Open::new(Box::new(record), Rc::clone(&tools.closer));
 
     let tools = Rc::clone(tools);
-    async move {
+    // Boxed: it is moved several times before it is polled.
+    Box::pin(async move {
         match verdict {
             Err(refusal) => Ok(refuse(&refusal, open, Outcome::Complete)),
             Ok(permit) => pass_on(&tools, permit, open, headers, body).await,
         }
-    }
+    })
 }
 
 /// Forwards an admitted request and turns whatever comes back into a response.

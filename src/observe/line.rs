@@ -86,11 +86,11 @@ impl<'a> Line<'a> {
 /// The name of a field, with what stands around it.
 pub trait Name {
     /// Appends `,"NAME":`.
-    fn push(&self, out: &mut Vec<u8>);
+    fn push(self, out: &mut Vec<u8>);
 }
 
 impl Name for &str {
-    fn push(&self, out: &mut Vec<u8>) {
+    fn push(self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"");
         out.extend_from_slice(self.as_bytes());
         out.extend_from_slice(b"\":");
@@ -103,7 +103,7 @@ pub struct Quoted(pub &'static str);
 
 impl Name for Quoted {
     #[inline(always)]
-    fn push(&self, out: &mut Vec<u8>) {
+    fn push(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.0.as_bytes());
     }
 }

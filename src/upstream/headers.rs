@@ -26,31 +26,32 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == UPGRADE
         || *name == header::PROXY_AUTHENTICATE
         || *name == header::PROXY_AUTHORIZATION
-        || *name == KEEP_ALIVE
-        || *name == PROXY_CONNECTION
-        || *name == HTTP2_SETTINGS
+        || [&KEEP_ALIVE, &PROXY_CONNECTION, &HTTP2_SETTINGS].contains(&name)
 }
 
 /// Names that `Connection` lists beside its options. Those that frame the message or route it stay whatever it says.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     headers
         .get_all(CONNECTION)
         .iter()
+        // Nearly always it says nothing but this.
+        .filter(|line| ![&b"keep-alive"[..], b"close"].contains(&line.as_bytes()))
         .flat_map(|line| line.as_bytes().split(|b| *b == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| *name != HOST && *name != header::CONTENT_LENGTH && *name != header::TRAILER)
-        .collect()
+        .filter(|name| ![HOST, header::CONTENT_LENGTH, header::TRAILER].contains(name))
 }
 
-/// Removes every hop-by-hop field. One pass over the names finds what there is; only that is removed.
+/// Removes every hop-by-hop field, and what `also` says. One pass over the names finds what there is; only that is removed.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
-    let is_option = |line: &HeaderValue| [&b"keep-alive"[..], b"close"].contains(&line.as_bytes());
     let mut gone = Vec::new();
-    // Nearly always it is absent, or says nothing but this.
-    if !headers.get_all(CONNECTION).iter().all(is_option) {
-        gone = named_by_connection(headers);
+    for name in headers.keys() {
+        if *name == CONNECTION {
+            gone.extend(named_by_connection(headers));
+        }
+        if is_hop_by_hop(name) || also(name) {
+            gone.push(name.clone());
+        }
     }
-    gone.extend(headers.keys().filter(|name| is_hop_by_hop(name) || also(name)).cloned());
     for name in gone {
         headers.remove(name);
     }
@@ -67,7 +68,12 @@ pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
 /// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `host` is what the
 /// client asked for, or the upstream's own where an HTTP/1.0 client named none.
 pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderValue, identity: &[HeaderName]) {
-    let wants_trailers = wants_trailers(headers);
+    let (mut has_te, mut has_cookies) = (false, false);
+    for name in headers.keys() {
+        has_te |= *name == TE;
+        has_cookies |= *name == COOKIE;
+    }
+    let wants_trailers = has_te && wants_trailers(headers);
     strip_hop_by_hop(headers, |name| {
         *name == EXPECT
             || *name == FORWARDED
@@ -78,7 +84,9 @@ pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderV
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    join_cookies(headers);
+    if has_cookies {
+        join_cookies(headers);
+    }
     headers.insert(&X_FORWARDED_FOR, conn.forwarded_for.clone());
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme()));
     headers.insert(&X_FORWARDED_HOST, host.clone());

@@ -138,11 +138,26 @@ pub fn push_number(out: &mut Vec<u8>, mut value: u64) {
     let from = out.len();
     let digits = value.checked_ilog10().map_or(1, |log| log as usize + 1);
     out.resize(from + digits, b'0');
-    for digit in out[from..].iter_mut().rev() {
+    let mut pairs = out[from..].rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&PAIRS[(value % 100) as usize]);
+        value /= 100;
+    }
+    if let [digit] = pairs.into_remainder() {
         *digit = b'0' + (value % 10) as u8;
-        value /= 10;
     }
 }
+
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut at = 0;
+    while at < 100 {
+        pairs[at] = [b'0' + at as u8 / 10, b'0' + at as u8 % 10];
+        at += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {
