@@ -60,6 +60,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("a bare CR in a value", "GET / HTTP/1.1\r\n{host}X-A: b\rc\r\n\r\n"),
     ("a space in the path", "GET /a b HTTP/1.1\r\n{host}\r\n"),
     ("a control byte in the path", "GET /a\u{7}b HTTP/1.1\r\n{host}\r\n"),
+    ("chunks of an old client", "POST / HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("no version", "GET /\r\n{host}\r\n"),
     ("a version from the future", "GET / HTTP/3.7\r\n{host}\r\n"),
     ("a bad method", "G@T / HTTP/1.1\r\n{host}\r\n"),
