@@ -20,6 +20,11 @@ fn complaint(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<Str
     if !conn.is_closed_by_peer() {
         return Some("the connection stays open".to_owned());
     }
+    if asked.elapsed() > Duration::from_secs(1) {
+        return Some(format!("it took {:?}", asked.elapsed()));
+    }
+    // The line may wait until the client has gone as well.
+    drop(conn);
     poll(Duration::from_secs(3), || (count(gateway) > before).then_some(()));
     if count(gateway) != before + 1 {
         return Some(format!("{} lines", count(gateway) - before));
@@ -27,9 +32,6 @@ fn complaint(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<Str
     let line = gateway.decisions().pop().expect("the line");
     if line["http.response.status_code"] != 400 || line["outcome"] != "complete" || !line["request_id"].is_string() {
         return Some(format!("its line is not true: {line}"));
-    }
-    if asked.elapsed() > Duration::from_secs(1) {
-        return Some(format!("it took {:?}", asked.elapsed()));
     }
     (upstream.seen().len() != seen).then(|| "forwarded".to_owned())
 }
@@ -171,4 +173,21 @@ fn a_length_beside_chunks_never_reaches_the_upstream() {
         assert!(seen.all("content-length").is_empty(), "{:?}", seen.all("content-length"));
         assert_eq!(seen.all("transfer-encoding"), ["chunked"]);
     }
+}
+
+#[test]
+fn a_bad_request_after_good_ones_has_a_line_of_its_own() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let mut gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    for _ in 0..2 {
+        assert_eq!(conn.send(&gateway.get("/good").bearer(&key)).status, 200);
+    }
+    conn.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\r\n").unwrap();
+    assert_eq!(conn.read_reply("GET").unwrap().status, 400);
+    assert!(conn.is_closed_by_peer());
+    drop(conn);
+    gateway.stop();
+    let reasons: Vec<_> = gateway.decisions().iter().map(|l| l["reason"].clone()).collect();
+    assert_eq!(reasons, ["allowed", "allowed", "malformed_request"]);
 }
