@@ -83,3 +83,37 @@ fn slow_readers_of_large_answers_do_not_fill_the_memory() {
     let after = gateway.rss_kib();
     assert!(after < before + GROWTH_MAX_KIB, "memory went from {before} to {after} KiB");
 }
+
+#[test]
+fn large_bodies_stream_over_tls_and_http_2() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let config = "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{ cert = \"t.pem\", key = \"t.key\" }]\n";
+    let gateway = Setup::with(&upstream, config, &key.entry("a", "")).certificate("t", "localhost").start();
+    let ca = gateway.dir.path().join("t.pem").display().to_string();
+    let auth = format!("authorization: Bearer {}", key.text);
+    let base = format!("https://localhost:{}", gateway.addr().port());
+    let file = gateway.dir.path().join("body.bin");
+    std::fs::File::create(&file).unwrap().set_len(SIZE).unwrap();
+    let (file, down, up) = (file.display().to_string(), format!("{base}/bytes/{SIZE}"), format!("{base}/up"));
+    let print = "%{http_version} %{http_code} %{size_download} %{size_upload}";
+    let shared = ["--http2", "--cacert", &ca, "-H", &auth, "-o", "/dev/null", "-w", print];
+    assert!(crate::harness::curl_ok(&[&shared[..], &[&format!("{base}/")]].concat()).starts_with("2 200"));
+    let before = gateway.rss_kib();
+    for (args, expected) in
+        [(vec![down.as_str()], format!("2 200 {SIZE} 0")), (vec!["-T", &file, &up], format!("2 200 2 {SIZE}"))]
+    {
+        let all = [&shared[..], &args].concat();
+        let peak = thread::scope(|scope| {
+            let client = scope.spawn(|| crate::harness::curl_ok(&all));
+            let mut peak = 0;
+            crate::harness::eventually("the transfer", || {
+                peak = peak.max(gateway.rss_kib());
+                client.is_finished().then_some(())
+            });
+            assert_eq!(client.join().unwrap(), expected);
+            peak
+        });
+        assert!(peak < before + GROWTH_MAX_KIB, "{args:?}: memory went from {before} to {peak} KiB");
+    }
+    assert_eq!(upstream.request("/up").body_len, SIZE);
+}

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::time::Duration;
 
-use crate::harness::{Conn, Gateway, Key, Setup, Upstream, eventually};
+use crate::harness::{Conn, Gateway, Key, Setup, Upstream, eventually, tool};
 
 fn gateway(http: &str) -> (Upstream, Key, Gateway) {
     let (upstream, key) = (Upstream::start(), Key::new());
@@ -117,4 +117,20 @@ fn a_thousand_silent_connections_do_not_keep_others_out() {
     let waiting = one.stream().read(&mut [0; 1]).unwrap_err();
     assert!(matches!(waiting.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
     assert_eq!(one.send(&gateway.get("/").bearer(&key)).status, 200);
+}
+
+#[test]
+fn a_listener_outlives_a_shortage_of_file_descriptors() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let setup = Setup::with(&upstream, "", &key.entry("a", ""));
+    setup.write();
+    let mut command = tool("bash");
+    command.args(["-c", "ulimit -n 60; exec \"$0\" run -c keyward.toml", env!("CARGO_BIN_EXE_keyward")]);
+    let mut gateway = Gateway::spawn(command, setup, None);
+    let held: Vec<Conn> = (0..150).filter_map(|_| Conn::try_open(gateway.addr()).ok()).collect();
+    assert!(held.len() > 60, "the kernel takes connections that nobody accepts");
+    assert!(gateway.is_running());
+    drop(held);
+    eventually("the listener to accept again", || is_served(&gateway, &key).then_some(()));
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
 }

@@ -20,6 +20,11 @@ fn complaint(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<Str
     if !conn.is_closed_by_peer() {
         return Some("the connection stays open".to_owned());
     }
+    if asked.elapsed() > Duration::from_secs(1) {
+        return Some(format!("it took {:?}", asked.elapsed()));
+    }
+    // The line may wait until the client has gone as well.
+    drop(conn);
     poll(Duration::from_secs(3), || (count(gateway) > before).then_some(()));
     if count(gateway) != before + 1 {
         return Some(format!("{} lines", count(gateway) - before));
@@ -27,9 +32,6 @@ fn complaint(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<Str
     let line = gateway.decisions().pop().expect("the line");
     if line["http.response.status_code"] != 400 || line["outcome"] != "complete" || !line["request_id"].is_string() {
         return Some(format!("its line is not true: {line}"));
-    }
-    if asked.elapsed() > Duration::from_secs(1) {
-        return Some(format!("it took {:?}", asked.elapsed()));
     }
     (upstream.seen().len() != seen).then(|| "forwarded".to_owned())
 }
@@ -60,6 +62,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("a bare CR in a value", "GET / HTTP/1.1\r\n{host}X-A: b\rc\r\n\r\n"),
     ("a space in the path", "GET /a b HTTP/1.1\r\n{host}\r\n"),
     ("a control byte in the path", "GET /a\u{7}b HTTP/1.1\r\n{host}\r\n"),
+    ("chunks of an old client", "POST / HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("no version", "GET /\r\n{host}\r\n"),
     ("a version from the future", "GET / HTTP/3.7\r\n{host}\r\n"),
     ("a bad method", "G@T / HTTP/1.1\r\n{host}\r\n"),
@@ -170,4 +173,21 @@ fn a_length_beside_chunks_never_reaches_the_upstream() {
         assert!(seen.all("content-length").is_empty(), "{:?}", seen.all("content-length"));
         assert_eq!(seen.all("transfer-encoding"), ["chunked"]);
     }
+}
+
+#[test]
+fn a_bad_request_after_good_ones_has_a_line_of_its_own() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let mut gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    for _ in 0..2 {
+        assert_eq!(conn.send(&gateway.get("/good").bearer(&key)).status, 200);
+    }
+    conn.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\r\n").unwrap();
+    assert_eq!(conn.read_reply("GET").unwrap().status, 400);
+    assert!(conn.is_closed_by_peer());
+    drop(conn);
+    gateway.stop();
+    let reasons: Vec<_> = gateway.decisions().iter().map(|l| l["reason"].clone()).collect();
+    assert_eq!(reasons, ["allowed", "allowed", "malformed_request"]);
 }

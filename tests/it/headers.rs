@@ -41,6 +41,8 @@ fn hop_by_hop_headers_of_an_answer_stay_on_their_hop() {
         assert_eq!(reply.header(name), None, "{name} in {:?}", reply.head.headers);
     }
     assert_eq!(reply.header("x-public"), Some("1"));
+    assert_eq!(reply.all("x-request-id").len(), 1, "an upstream cannot rename a request");
+    assert_eq!(gateway.line_of(&reply)["url.path"], "/hop");
     assert_eq!(reply.all("set-cookie"), ["a=1", "b=2"]);
     assert_eq!(reply.all("date"), ["Mon, 01 Jan 2024 00:00:00 GMT"], "the date is the upstream's");
 }

@@ -92,3 +92,14 @@ fn comments_and_either_order_are_fine() {
     let gateway = Setup::with(&upstream, "", &text).start();
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
 }
+
+#[test]
+fn a_file_from_another_system_is_fine() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let text = key.entry("a", "owner = \"o\"").replace('\n', "\r\n");
+    let gateway = Setup::with(&upstream, "", &text).start();
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
+    crate::harness::keyward(gateway.dir.path(), &["key", "disable", "a", "--keys", "keys.toml"]).ok();
+    crate::harness::eventually("the edit", || (gateway.get("/").bearer(&key).send().status == 401).then_some(()));
+    assert_eq!(std::fs::read_to_string(gateway.keys_path()).unwrap().matches("owner").count(), 1);
+}

@@ -128,3 +128,14 @@ fn a_log_that_may_drop_lines_holds_up_nobody() {
     assert_eq!(gateway.get("/").send().status, 401);
     gateway.stop();
 }
+
+#[test]
+fn no_level_quiets_decisions() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let config = "[log]\nlevel = \"error\"\n";
+    let mut gateway = Setup::with(&upstream, config, &key.entry("a", "")).blind().start();
+    gateway.line_of(&gateway.get("/").bearer(&key).send());
+    gateway.line_of(&gateway.get("/").send());
+    gateway.stop();
+    assert_eq!(gateway.decided(), 2);
+}

@@ -151,3 +151,21 @@ fn a_route_may_have_its_own_upstream_and_timeout() {
     assert_eq!((first.count("/second/x"), second.count("/second/x")), (0, 1));
     assert_eq!(gateway.request("POST", "/hang/x").bearer(&key).send().status, 504);
 }
+
+#[test]
+fn no_spelling_of_a_guarded_path_gets_around_its_guard() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let config = "[[route]]\npath = \"/v1/admin\"\nmethods = [\"GET\"]\n[[route]]\npath = \"/v1/admin/*\"\n\
+        [[route]]\npath = \"/v1/*\"\nauth = \"open\"\n";
+    let gateway = Setup::with(&upstream, config, &key.entry("a", "")).start();
+    for path in ["/v1/admin", "/v1/%61dmin", "/v1/%61%64%6D%69%6e", "/v1/admi%6E?x=1", "/v%31/admin", "/%76%31/admin"] {
+        let reply = gateway.get(path).send();
+        assert_eq!(reply.status, 401, "{path}: {}", reply.everything());
+        assert_eq!(gateway.get(path).bearer(&key).send().status, 200, "{path} means the same");
+    }
+    for path in ["/v1/admin/users", "/v1/%61dmin/users", "/v1/admin/%75sers"] {
+        assert_eq!(gateway.get(path).send().status, 401, "{path}");
+    }
+    assert!([400, 401, 405].contains(&gateway.request("get", "/v1/admin").send().status), "methods have a case");
+    assert_eq!(gateway.get("/v1/public").send().status, 200);
+}

@@ -137,3 +137,16 @@ fn a_certificate_that_is_broken_leaves_the_old_one() {
     assert!(line.to_string().contains("a.pem"), "{line}");
     assert!(trusts(&gateway, &key, "a.test", &gateway.dir.path().join("old.pem"), &[]));
 }
+
+#[test]
+fn a_client_that_never_shakes_hands_is_cut() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let config = "[http]\nheader_timeout = \"1s\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+        tls = [{ cert = \"a.pem\", key = \"a.key\" }]\n";
+    let gateway = Setup::with(&upstream, config, &key.entry("a", "")).certificate("a", "a.test").start();
+    let mut silent = gateway.connect();
+    let mut halfway = gateway.connect();
+    halfway.write(&[0x16, 3, 1, 2, 0, 1]).unwrap();
+    assert!(silent.is_closed_by_peer() && halfway.is_closed_by_peer());
+    assert!(trusts(&gateway, &key, "a.test", &gateway.dir.path().join("a.pem"), &[]));
+}

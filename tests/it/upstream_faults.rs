@@ -138,3 +138,25 @@ fn an_upstream_that_answers_before_it_has_read_the_body_is_heard() {
         assert_eq!(gateway.line_of(&reply)["reason"], "allowed", "the refusal is the upstream's");
     }
 }
+
+#[test]
+fn what_an_upstream_says_too_much_is_nobodys_answer() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "[server]\nworkers = 1\n", &key.entry("a", "")).start();
+    let mut conn = gateway.connect();
+    for _ in 0..10 {
+        let first = conn.send(&gateway.get("/extra").bearer(&key));
+        assert_ne!(first.text(), "poisoned");
+        let next = conn.send(&gateway.get("/mine").bearer(&key));
+        assert_eq!((next.status, next.text().as_str()), (200, "ok"));
+    }
+}
+
+#[test]
+fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let reply = gateway.request("POST", "/switch").bearer(&key).send();
+    assert_eq!(reply.status, 502, "{}", reply.everything());
+    assert_eq!(gateway.line_of(&reply)["reason"], "upstream_error");
+}

@@ -213,6 +213,13 @@ fn misbehave(mut out: &TcpStream, how: &str, is_head: bool, shared: &Shared) -> 
             let guard = shared.open.lock().unwrap();
             drop(shared.opened.wait_timeout_while(guard, Duration::from_secs(60), |open| !*open).unwrap());
         }
+        // Says more than it was asked for: an answer to a request that nobody has made yet.
+        "extra" => {
+            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned")?;
+            return Ok(true);
+        }
+        "switch" => out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")?,
         "reset" => reset(out)?,
         "hangup" => {}
         "garbage" => out.write_all(b"this is not HTTP at all\r\n\r\n")?,
@@ -245,7 +252,7 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\
     Trailer: X-Checksum\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\nX-Checksum: abc123\r\n\r\n";
 
 const HOP_HEADERS: &str = "Connection: X-Private-Hop\r\nX-Private-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
-    Proxy-Authenticate: Basic\r\nX-Public: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n";
+    Proxy-Authenticate: Basic\r\nX-Public: 1\r\nX-Request-ID: of-the-upstream\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n";
 
 fn ct(value: &str) -> String {
     format!("Content-Type: {value}\r\n")
