@@ -165,6 +165,16 @@ mod tests {
 
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn numbers_are_written_as_everybody_writes_them(value: u64, shift in 0u32..64) {
+            let value = value >> shift;
+            let mut out = b"n=".to_vec();
+            push_number(&mut out, value);
+            proptest::prop_assert_eq!(out, format!("n={value}").into_bytes());
+        }
+    }
+
     #[test]
     fn durations() {
         let good = [
