@@ -6,8 +6,8 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::gateway::{Identity, Plan};
 use crate::config::keyfile::{KeySpec, KeyState};
+use crate::limits::Bucket;
 use crate::limits::ledger::{Ledger, Owner};
-use crate::limits::{Bucket, report};
 
 /// One key.
 pub struct Key {
@@ -48,7 +48,7 @@ impl Key {
             }
         }
         Self {
-            policies: report::policy_header(buckets.iter().map(|b| &**b.policy())),
+            policies: ledger.policy_header(&buckets),
             buckets: buckets.into(),
             identity: identity_headers(spec, identity),
             owner: spec.owner.as_str().into(),

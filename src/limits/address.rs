@@ -2,16 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
 
-use super::bucket::{Limiter, Policy, Taken, replace, undo};
+use super::policy::{Cell, Policy, Taken};
 use super::report::Reading;
-use crate::vocab::clock::Clock;
-use crate::vocab::units::Rate;
 
 /// Addresses tracked at once, about 100 bytes each. Beyond it, new addresses share one bucket: an attacker with many
 /// addresses throttles newcomers, and cannot buy a fresh bucket by having an old one evicted.
@@ -42,25 +38,22 @@ impl From<IpAddr> for Client {
 #[derive(Debug)]
 pub struct AddressLimiter {
     policy: Arc<Policy>,
-    limiter: Limiter<Table>,
-    table: Table,
+    seen: DashMap<Client, Cell>,
+    /// Kept beside the table, whose own length takes a lock per shard.
+    count: AtomicUsize,
+    overflow: Cell,
+    capacity: usize,
 }
 
 impl AddressLimiter {
     /// No address seen yet.
-    pub fn new(rate: &Rate, clock: &Clock) -> Self {
-        Self::with_capacity(rate, clock, ADDRESSES_MAX)
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Self::with_capacity(policy, ADDRESSES_MAX)
     }
 
-    fn with_capacity(rate: &Rate, clock: &Clock, capacity: usize) -> Self {
-        let policy = Policy::new(rate);
-        let table = Table(Arc::new(Addresses {
-            seen: DashMap::new(),
-            count: AtomicUsize::new(0),
-            overflow: AtomicU64::new(0),
-            capacity,
-        }));
-        Self { limiter: policy.limiter(table.clone(), clock), table, policy: Arc::new(policy) }
+    fn with_capacity(policy: Arc<Policy>, capacity: usize) -> Self {
+        let (seen, count, overflow) = (DashMap::new(), AtomicUsize::new(0), Cell::default());
+        Self { policy, seen, count, overflow, capacity }
     }
 
     /// The policy.
@@ -70,86 +63,61 @@ impl AddressLimiter {
 
     /// How full the client's bucket is at `now`; takes nothing.
     pub fn read(&self, client: Client, now: u64) -> Reading {
-        let table = &self.table.0;
-        let arrival = match table.seen.get(&client) {
-            Some(cell) => cell.load(Ordering::Acquire),
-            None if table.is_full() => table.overflow.load(Ordering::Acquire),
-            None => 0,
-        };
-        self.policy.reading(arrival, now)
+        match self.seen.get(&client) {
+            Some(cell) => self.policy.read(&cell, now),
+            None if self.is_full() => self.policy.read(&self.overflow, now),
+            None => self.policy.read(&Cell::default(), now),
+        }
     }
 
     /// Takes one unit of the client's bucket if there is one.
     pub fn take(&self, client: Client) -> Option<Taken> {
-        self.limiter.check_key(&client).ok()?;
-        Some(Taken(self.table.0.seen.get(&client).map_or(0, |cell| cell.load(Ordering::Acquire))))
+        if let Some(cell) = self.seen.get(&client) {
+            return self.policy.take(&cell);
+        }
+        if self.is_full() {
+            return self.policy.take(&self.overflow);
+        }
+        let cell = self.seen.entry(client).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::AcqRel);
+            Cell::default()
+        });
+        self.policy.take(&cell)
     }
 
-    /// Gives back what was just taken for a request that a wider limit then refused.
+    /// Gives back what was just taken for a request that a wider limit then refused. What came out of the bucket that
+    /// newcomers share is not given back: rather one too few than one too many.
     pub fn give_back(&self, client: Client, taken: Taken) {
-        // What came out of the bucket that newcomers share is not given back: rather one too few than one too many.
-        if let Some(cell) = self.table.0.seen.get(&client) {
-            undo(&cell, taken, self.policy.one());
+        if let Some(cell) = self.seen.get(&client) {
+            self.policy.give_back(&cell, taken);
         }
     }
 
     /// Forgets addresses whose bucket is full again at `now`.
     pub fn sweep(&self, now: u64) {
-        let table = &self.table.0;
-        table.seen.retain(|_, arrival| arrival.load(Ordering::Acquire) > now);
-        table.count.store(table.seen.len(), Ordering::Release);
+        self.seen.retain(|_, cell| cell.arrival() > now);
+        self.count.store(self.seen.len(), Ordering::Release);
     }
-}
 
-#[derive(Clone, Debug)]
-struct Table(Arc<Addresses>);
-
-#[derive(Debug)]
-struct Addresses {
-    seen: DashMap<Client, AtomicU64>,
-    count: AtomicUsize,
-    overflow: AtomicU64,
-    capacity: usize,
-}
-
-impl Addresses {
     fn is_full(&self) -> bool {
         self.count.load(Ordering::Acquire) >= self.capacity
     }
 }
 
-impl StateStore for Table {
-    type Key = Client;
-
-    fn measure_and_replace<T, F, E>(&self, client: &Client, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        if let Some(cell) = self.0.seen.get(client) {
-            return replace(&cell, decide);
-        }
-        if self.0.is_full() {
-            return replace(&self.0.overflow, decide);
-        }
-        let cell = self.0.seen.entry(*client).or_insert_with(|| {
-            self.0.count.fetch_add(1, Ordering::AcqRel);
-            AtomicU64::new(0)
-        });
-        replace(&cell, decide)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::num::NonZeroU32;
     use std::time::Duration;
+
+    use super::*;
+    use crate::vocab::clock::Clock;
+    use crate::vocab::units::Rate;
 
     fn limiter(capacity: usize) -> (AddressLimiter, Clock) {
         let clock = Clock::manual(Duration::ZERO);
         let two = NonZeroU32::new(2).expect("not zero");
         let rate = Rate { text: "2/m".into(), units: two, window: Duration::from_secs(60), burst: two };
-        (AddressLimiter::with_capacity(&rate, &clock, capacity), clock)
+        (AddressLimiter::with_capacity(Arc::new(Policy::new(&rate, &clock)), capacity), clock)
     }
 
     fn client(text: &str) -> Client {
@@ -184,6 +152,6 @@ mod tests {
         assert!(limiter.take(client("10.0.0.3")).is_none(), "and no more");
         clock.advance(Duration::from_secs(120));
         limiter.sweep(clock.mono());
-        assert!(limiter.take(client("10.0.1.1")).is_some() && limiter.table.0.seen.len() == 1);
+        assert!(limiter.take(client("10.0.1.1")).is_some() && limiter.seen.len() == 1);
     }
 }

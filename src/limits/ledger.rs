@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::address::AddressLimiter;
-use super::bucket::{Bucket, Policy};
+use super::bucket::Bucket;
+use super::policy::Policy;
+use super::report::policy_header;
 use crate::vocab::clock::Clock;
 use crate::vocab::units::Rate;
 
@@ -13,6 +17,7 @@ pub struct Ledger {
     clock: Clock,
     buckets: HashMap<(Owner, Arc<str>), Arc<Bucket>>,
     policies: HashMap<Arc<str>, Arc<Policy>>,
+    headers: HashMap<Vec<Arc<str>>, Option<HeaderValue>>,
     per_ip: Option<Arc<AddressLimiter>>,
 }
 
@@ -28,23 +33,34 @@ pub enum Owner {
 impl Ledger {
     /// An empty ledger.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, buckets: HashMap::new(), policies: HashMap::new(), per_ip: None }
+        Self { clock, buckets: HashMap::new(), policies: HashMap::new(), headers: HashMap::new(), per_ip: None }
     }
 
     /// The owner's bucket for this policy: as spent as it was, or full if it is new.
     pub fn bucket(&mut self, owner: &Owner, rate: &Rate) -> Arc<Bucket> {
-        let Self { clock, policies, .. } = self;
-        // A million keys on one plan share the text and the arithmetic of its policies.
-        let policy = policies.entry(Arc::clone(&rate.text)).or_insert_with(|| Arc::new(Policy::new(rate)));
+        let policy = self.policy(rate);
         let entry = self.buckets.entry((owner.clone(), Arc::clone(&policy.text)));
-        Arc::clone(entry.or_insert_with(|| Arc::new(Bucket::new(Arc::clone(policy), clock))))
+        Arc::clone(entry.or_insert_with(|| Arc::new(Bucket::new(policy))))
+    }
+
+    /// `RateLimit-Policy` of these buckets; a million keys on one plan share one.
+    pub fn policy_header(&mut self, buckets: &[Arc<Bucket>]) -> Option<HeaderValue> {
+        let texts: Vec<Arc<str>> = buckets.iter().map(|bucket| Arc::clone(&bucket.policy().text)).collect();
+        let entry = self.headers.entry(texts);
+        entry.or_insert_with(|| policy_header(buckets.iter().map(|b| &**b.policy()))).clone()
+    }
+
+    fn policy(&mut self, rate: &Rate) -> Arc<Policy> {
+        let Self { clock, policies, .. } = self;
+        let entry = policies.entry(Arc::clone(&rate.text));
+        Arc::clone(entry.or_insert_with(|| Arc::new(Policy::new(rate, clock))))
     }
 
     /// The limiter of `limits.per_ip`, kept while its text stays the same.
     pub fn per_ip(&mut self, rate: Option<&Rate>) -> Option<Arc<AddressLimiter>> {
         let same = |kept: &Arc<AddressLimiter>| rate.is_some_and(|rate| rate.text == kept.policy().text);
         if !self.per_ip.as_ref().is_some_and(same) {
-            self.per_ip = rate.map(|rate| Arc::new(AddressLimiter::new(rate, &self.clock)));
+            self.per_ip = rate.map(|rate| Arc::new(AddressLimiter::new(self.policy(rate))));
         }
         self.per_ip.clone()
     }
@@ -54,6 +70,8 @@ impl Ledger {
     pub fn sweep(&mut self) {
         let now = self.clock.mono();
         self.buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || bucket.read(now).refill > 0);
+        // Made anew when a key wants them.
+        self.headers.clear();
         self.policies.retain(|_, policy| Arc::strong_count(policy) > 1);
         if let Some(per_ip) = &self.per_ip {
             per_ip.sweep(now);

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod bucket;
 pub mod ledger;
+pub mod policy;
 pub mod report;
 
 pub use bucket::Bucket;

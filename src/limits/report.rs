@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
 
-use super::bucket::Policy;
+use super::policy::Policy;
 use crate::vocab::units::push_number;
 
 /// One bucket at one moment.
@@ -108,6 +108,7 @@ pub fn set_retry_after(headers: &mut HeaderMap, reading: &Reading) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocab::clock::Clock;
     use crate::vocab::units::Rate;
     use std::num::NonZeroU32;
     use std::time::Duration;
@@ -115,7 +116,8 @@ mod tests {
     fn policy(text: &str, units: u32, window_s: u64) -> Arc<Policy> {
         let units = NonZeroU32::new(units).expect("not zero");
         let window = Duration::from_secs(window_s);
-        Arc::new(Policy::new(&Rate { text: text.into(), units, window, burst: units }))
+        let rate = Rate { text: text.into(), units, window, burst: units };
+        Arc::new(Policy::new(&rate, &Clock::manual(Duration::ZERO)))
     }
 
     #[test]
