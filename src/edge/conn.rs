@@ -135,7 +135,7 @@ fn automatic_status(error: &hyper::Error) -> u16 {
 fn note_unreadable(worker: &Worker, conn: &ConnFacts, status: Option<u16>, outcome: &str) {
     let generation = worker.snapshot().settings.generation;
     let now = worker.tools().closer.clock.now();
-    worker.log().unreadable(conn, now.wall_us, (status, outcome), generation);
+    worker.log().unreadable(conn, (now.wall_us, &worker.next_request_id()), (status, outcome), generation);
 }
 
 fn builder(http: &Http, protocol: Protocol) -> auto::Builder<LocalExecutor> {

@@ -5,7 +5,7 @@ use http::Version;
 use super::line::{Line, name};
 use crate::keys::Key;
 use crate::record::{Record, Verdict};
-use crate::request::{ConnFacts, Transport};
+use crate::request::{ConnFacts, RequestId, Transport};
 use crate::upstream::body::Progress;
 use crate::vocab::denial::{Denial, Fault};
 
@@ -42,10 +42,17 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
 }
 
 /// A request whose head hyper could not read: nothing is known of it but where it came from.
-pub(super) fn write_unreadable(line: &mut Line<'_>, conn: &ConnFacts, end: (Option<u16>, &str), generation: u64) {
+pub(super) fn write_unreadable(
+    line: &mut Line<'_>,
+    conn: &ConnFacts,
+    id: &RequestId,
+    end: (Option<u16>, &str),
+    generation: u64,
+) {
     line.word(name!("decision"), "deny")
         .word(name!("reason"), Denial::MalformedRequest.reason())
-        .word(name!("fault"), Fault::Client.as_str());
+        .word(name!("fault"), Fault::Client.as_str())
+        .word(name!("request_id"), id.as_str());
     write_conn(line, conn);
     let (status, outcome) = end;
     if let Some(status) = status {

@@ -7,7 +7,7 @@ use super::line::{Line, TimeText};
 use super::sink::Sink;
 use crate::config::gateway::OnFull;
 use crate::record::{Reader, Record};
-use crate::request::ConnFacts;
+use crate::request::{ConnFacts, RequestId};
 
 /// A buffer is handed to the writer when it is this full, and at least every 100 ms by the worker's tick.
 const BUFFER: usize = 64 * 1024;
@@ -38,8 +38,14 @@ impl Log {
     }
 
     /// Writes the line of a request that could not be read at all; `end` is what hyper answered, if it did, and the outcome.
-    pub fn unreadable(&self, conn: &ConnFacts, wall_us: i64, end: (Option<u16>, &str), generation: u64) {
-        self.line(wall_us, "decision", |line| decision::write_unreadable(line, conn, end, generation));
+    pub fn unreadable(
+        &self,
+        conn: &ConnFacts,
+        (wall_us, id): (i64, &RequestId),
+        end: (Option<u16>, &str),
+        generation: u64,
+    ) {
+        self.line(wall_us, "decision", |line| decision::write_unreadable(line, conn, id, end, generation));
     }
 
     fn line(&self, wall_us: i64, event: &str, write: impl FnOnce(&mut Line<'_>)) {

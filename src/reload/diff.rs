@@ -1,6 +1,6 @@
 //! What changed between two versions of the key file, as ids for the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::config::keyfile::{KeyFile, KeySpec, KeyState};
 use crate::observe::events::KeyChanges;
@@ -27,9 +27,11 @@ pub fn key_changes(before: &KeyFile, after: &KeyFile) -> KeyChanges {
     changes
 }
 
-/// Whether `after` is the beginning of `before` and nothing else, as a file is that is still being written.
-pub fn only_removes(before: &KeyFile, after: &KeyFile) -> bool {
-    after.quarantined.is_empty() && after.keys.len() < before.keys.len() && before.keys.starts_with(&after.keys)
+/// Whether a key that was good before is not there, or not good, any more. In a file that somebody still writes, that
+/// means nothing.
+pub fn takes_keys_away(before: &KeyFile, after: &KeyFile) -> bool {
+    let there: HashSet<&str> = after.keys.iter().map(|key| key.id.as_str()).collect();
+    before.keys.iter().any(|key| !there.contains(key.id.as_str()))
 }
 
 #[cfg(test)]
@@ -59,17 +61,19 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_is_told_from_a_change() {
+    fn missing_keys_are_told_from_changed_ones() {
         let all = file(&[("a", ""), ("b", ""), ("c", "")]);
         for (after, expected) in [
             (file(&[]), true),
             (file(&[("a", "")]), true),
             (file(&[("a", ""), ("b", "")]), true),
             (file(&[("a", ""), ("b", ""), ("c", "")]), false),
-            (file(&[("a", "state = \"revoked\"")]), false),
-            (file(&[("b", "")]), false),
+            (file(&[("a", ""), ("b", ""), ("c", "state = \"revoked\"")]), false),
+            (file(&[("a", ""), ("b", ""), ("c", ""), ("d", "")]), false),
+            (file(&[("a", ""), ("b", ""), ("c", "nonsense = 1")]), true),
+            (file(&[("a", "state = \"revoked\"")]), true),
         ] {
-            assert_eq!(only_removes(&all, &after), expected);
+            assert_eq!(takes_keys_away(&all, &after), expected);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use super::diff::only_removes;
+use super::diff::takes_keys_away;
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{Gateway, Located};
 use crate::config::keyfile::{self, KeyFile};
@@ -142,7 +142,7 @@ impl Sources {
         let (file, named_in) = self.keys_file();
         match load_keys(&file, &named_in) {
             // `generator > keys.toml` empties the file first: the keys that are not there yet are not gone.
-            Ok(loaded) if unfinished && only_removes(&self.keys, &loaded.value) => {}
+            Ok(loaded) if unfinished && takes_keys_away(&self.keys, &loaded.value) => {}
             Ok(loaded) => {
                 let digest = Digest::sha256(loaded.source.text().as_bytes());
                 refreshed.warnings.extend(loaded.warnings);

@@ -144,26 +144,34 @@ impl Watch {
             let left = look_at.saturating_duration_since(Instant::now());
             let wake = match self.inbox.recv_timeout(left) {
                 Ok(Message::File(event)) if !self.concerns(&event) && !left.is_zero() => continue,
-                Ok(Message::File(event)) if self.concerns(&event) => self.settle(&event),
+                Ok(Message::File(event)) if self.concerns(&event) => self.settle(Some(&event)),
                 Ok(Message::Ring) => Wake::Reload { unfinished: false },
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => Wake::Stop,
                 Ok(Message::File(_)) | Err(RecvTimeoutError::Timeout) => Wake::Idle,
             };
             // Looked at before the files are read: what changes while they are is found by the next look.
             let changed = self.look();
+            if wake == Wake::Idle && changed {
+                // The event is still on its way, or none will come: another look, once it has had its time.
+                let wake = self.settle(None);
+                self.look();
+                return wake;
+            }
             let overdue = !self.writing.is_empty() && self.writing_since.elapsed() >= WRITE_MAX;
             if overdue {
                 self.writing.clear();
             }
             let reload = Wake::Reload { unfinished: !self.writing.is_empty() };
-            return if wake == Wake::Idle && (changed || overdue) { reload } else { wake };
+            return if wake == Wake::Idle && overdue { reload } else { wake };
         }
     }
 
     /// Waits until writers are done: at most [`SETTLE_MAX`], so that one who never closes does not hold up the others.
-    fn settle(&mut self, first: &Event) -> Wake {
+    fn settle(&mut self, first: Option<&Event>) -> Wake {
         let deadline = Instant::now() + SETTLE_MAX;
-        self.note_writers(first);
+        if let Some(first) = first {
+            self.note_writers(first);
+        }
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let pause = if self.writing.is_empty() { QUIET.min(left) } else { left };

@@ -4,6 +4,7 @@ pub mod body;
 pub mod forward;
 pub mod headers;
 pub mod pool;
+mod wire;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::Upstream;
 use super::body::RequestBody;
+use super::wire::Wire;
 use crate::timer::Timers;
 
 /// Idle connections kept per server and worker.
@@ -32,6 +33,7 @@ pub struct Pools {
 
 struct Idle {
     sender: SendRequest<RequestBody>,
+    wire: Wire,
     address: Rc<str>,
     since_ms: u64,
 }
@@ -39,6 +41,7 @@ struct Idle {
 /// A connection that one exchange has to itself. Dropped, it is closed; given back, it is used again.
 pub struct Lease {
     pub(super) sender: SendRequest<RequestBody>,
+    wire: Wire,
     /// The server's address, as the log has it.
     pub address: Rc<str>,
     /// It lay idle so long that the server may be hanging up just now.
@@ -60,10 +63,11 @@ impl Pools {
         let pool = pools.get_mut(upstream.pool)?;
         loop {
             let idle = pool.pop()?;
-            if idle.sender.is_ready() {
+            if idle.sender.is_ready() && idle.wire.is_silent() {
                 return Some(Lease {
                     is_stale: idle.since_ms + STALE_AFTER.as_millis() as u64 <= self.timers.now_ms(),
                     sender: idle.sender,
+                    wire: idle.wire,
                     address: idle.address,
                     pools: Rc::clone(self),
                     pool: upstream.pool,
@@ -83,18 +87,19 @@ impl Pools {
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
         let address = stream.peer_addr()?.to_string().into();
+        let wire = Wire::new(stream);
         // Small heads and bodies are cheaper copied into one buffer than gathered.
         let (sender, connection) = http1::Builder::new()
             .writev(false)
             .max_buf_size(BUFFER_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(wire.clone()))
             .await
             .map_err(io::Error::other)?;
         tokio::task::spawn_local(async move {
             // How it ended is told to the exchange that used it.
             let _ = connection.await;
         });
-        Ok(Lease { sender, address, is_stale: false, pools: Rc::clone(self), pool: upstream.pool })
+        Ok(Lease { sender, wire, address, is_stale: false, pools: Rc::clone(self), pool: upstream.pool })
     }
 
     /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
@@ -117,7 +122,7 @@ impl Lease {
         let pool = &mut pools[self.pool];
         if !self.sender.is_closed() && pool.len() < IDLE_MAX {
             let since_ms = self.pools.timers.now_ms();
-            pool.push(Idle { sender: self.sender, address: self.address, since_ms });
+            pool.push(Idle { sender: self.sender, wire: self.wire, address: self.address, since_ms });
         }
     }
 }
