@@ -124,112 +124,27 @@ impl Denial {
 
     /// The client's `code`: one for all the ways a key can be bad.
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::MalformedRequest => "bad_request",
-            Self::InsecureTransport => "insecure_transport",
-            Self::IpLimited | Self::TotalLimited | Self::RateLimited => "rate_limited",
-            Self::NoRoute => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::MissingKey => "missing_key",
-            Self::DuplicateCredential => "duplicate_credential",
-            Self::MalformedKey
-            | Self::BadChecksum
-            | Self::UnknownKey
-            | Self::Expired
-            | Self::NotYetValid
-            | Self::Disabled
-            | Self::Revoked
-            | Self::Compromised
-            | Self::Honey
-            | Self::RotatedOut
-            | Self::Quarantined => "invalid_key",
-            Self::UpstreamUnavailable => "upstream_unavailable",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::UpstreamError => "upstream_error",
-        }
+        self.face().code
     }
 
     /// The status before `keys.status_missing` and `keys.status_invalid` have their say.
     pub const fn status(self) -> u16 {
-        match self {
-            Self::MalformedRequest | Self::DuplicateCredential => 400,
-            Self::InsecureTransport => 403,
-            Self::IpLimited | Self::TotalLimited | Self::RateLimited => 429,
-            Self::NoRoute => 404,
-            Self::MethodNotAllowed => 405,
-            Self::MissingKey
-            | Self::MalformedKey
-            | Self::BadChecksum
-            | Self::UnknownKey
-            | Self::Expired
-            | Self::NotYetValid
-            | Self::Disabled
-            | Self::Revoked
-            | Self::Compromised
-            | Self::Honey
-            | Self::RotatedOut
-            | Self::Quarantined => 401,
-            Self::UpstreamUnavailable | Self::UpstreamError => 502,
-            Self::UpstreamTimeout => 504,
-        }
+        self.face().status
     }
 
     /// One sentence for the client. Says nothing that tells one bad key from another.
     pub const fn detail(self) -> &'static str {
-        match self {
-            Self::MalformedRequest => "The request could not be read unambiguously.",
-            Self::InsecureTransport => "Credentials are not accepted over an insecure connection; use https.",
-            Self::IpLimited => "Too many requests from this address.",
-            Self::TotalLimited => "The service is receiving too many requests.",
-            Self::NoRoute => "There is nothing at this address.",
-            Self::MethodNotAllowed => "This resource does not take that method.",
-            Self::MissingKey => "An API key is required.",
-            Self::DuplicateCredential => "Send exactly one API key, in one place.",
-            Self::MalformedKey
-            | Self::BadChecksum
-            | Self::UnknownKey
-            | Self::Expired
-            | Self::NotYetValid
-            | Self::Disabled
-            | Self::Revoked
-            | Self::Compromised
-            | Self::Honey
-            | Self::RotatedOut
-            | Self::Quarantined => "The API key is not valid.",
-            Self::RateLimited => "This API key has used up its limit; see Retry-After.",
-            Self::UpstreamUnavailable => "The service behind the gateway cannot be reached.",
-            Self::UpstreamTimeout => "The service behind the gateway did not answer in time.",
-            Self::UpstreamError => "The service behind the gateway did not give a valid answer.",
-        }
+        self.face().detail
     }
 
     /// The challenge of RFC 6750 §3 that goes with it, if any.
     pub const fn challenge(self) -> Challenge {
-        match self {
-            Self::MissingKey => Challenge::Plain,
-            Self::MalformedKey
-            | Self::BadChecksum
-            | Self::UnknownKey
-            | Self::Expired
-            | Self::NotYetValid
-            | Self::Disabled
-            | Self::Revoked
-            | Self::Compromised
-            | Self::Honey
-            | Self::RotatedOut
-            | Self::Quarantined => Challenge::InvalidToken,
-            Self::MalformedRequest
-            | Self::InsecureTransport
-            | Self::IpLimited
-            | Self::TotalLimited
-            | Self::NoRoute
-            | Self::MethodNotAllowed
-            | Self::DuplicateCredential
-            | Self::RateLimited
-            | Self::UpstreamUnavailable
-            | Self::UpstreamTimeout
-            | Self::UpstreamError => Challenge::None,
-        }
+        self.face().challenge
+    }
+
+    /// Whose fault it is.
+    pub const fn fault(self) -> Fault {
+        self.face().fault
     }
 
     /// True where a limit refused: the line is a `throttle`.
@@ -237,19 +152,29 @@ impl Denial {
         self.status() == 429
     }
 
-    /// Whose fault it is.
-    pub const fn fault(self) -> Fault {
+    const fn face(self) -> Face {
+        use Fault::{Client, Gateway, Upstream};
         match self {
-            Self::UpstreamUnavailable | Self::UpstreamTimeout | Self::UpstreamError => Fault::Upstream,
-            Self::TotalLimited => Fault::Gateway,
-            Self::MalformedRequest
-            | Self::InsecureTransport
-            | Self::IpLimited
-            | Self::NoRoute
-            | Self::MethodNotAllowed
-            | Self::MissingKey
-            | Self::DuplicateCredential
-            | Self::MalformedKey
+            Self::MalformedRequest => {
+                Face::new(400, "bad_request", "The request could not be read unambiguously.", Client)
+            }
+            Self::InsecureTransport => {
+                let detail = "Credentials are not accepted over an insecure connection; use https.";
+                Face::new(403, "insecure_transport", detail, Client)
+            }
+            Self::IpLimited => Face::new(429, "rate_limited", "Too many requests from this address.", Client),
+            Self::TotalLimited => {
+                Face::new(429, "rate_limited", "The service is receiving too many requests.", Gateway)
+            }
+            Self::NoRoute => Face::new(404, "not_found", "There is nothing at this address.", Client),
+            Self::MethodNotAllowed => {
+                Face::new(405, "method_not_allowed", "This resource does not take that method.", Client)
+            }
+            Self::MissingKey => Face::new(401, "missing_key", "An API key is required.", Client).with(Challenge::Plain),
+            Self::DuplicateCredential => {
+                Face::new(400, "duplicate_credential", "Send exactly one API key, in one place.", Client)
+            }
+            Self::MalformedKey
             | Self::BadChecksum
             | Self::UnknownKey
             | Self::Expired
@@ -259,9 +184,45 @@ impl Denial {
             | Self::Compromised
             | Self::Honey
             | Self::RotatedOut
-            | Self::Quarantined
-            | Self::RateLimited => Fault::Client,
+            | Self::Quarantined => {
+                Face::new(401, "invalid_key", "The API key is not valid.", Client).with(Challenge::InvalidToken)
+            }
+            Self::RateLimited => {
+                Face::new(429, "rate_limited", "This API key has used up its limit; see Retry-After.", Client)
+            }
+            Self::UpstreamUnavailable => {
+                let detail = "The service behind the gateway cannot be reached.";
+                Face::new(502, "upstream_unavailable", detail, Upstream)
+            }
+            Self::UpstreamTimeout => {
+                let detail = "The service behind the gateway did not answer in time.";
+                Face::new(504, "upstream_timeout", detail, Upstream)
+            }
+            Self::UpstreamError => {
+                let detail = "The service behind the gateway did not give a valid answer.";
+                Face::new(502, "upstream_error", detail, Upstream)
+            }
         }
+    }
+}
+
+/// What the client sees of a refusal.
+#[derive(Clone, Copy)]
+struct Face {
+    status: u16,
+    code: &'static str,
+    detail: &'static str,
+    fault: Fault,
+    challenge: Challenge,
+}
+
+impl Face {
+    const fn new(status: u16, code: &'static str, detail: &'static str, fault: Fault) -> Self {
+        Self { status, code, detail, fault, challenge: Challenge::None }
+    }
+
+    const fn with(self, challenge: Challenge) -> Self {
+        Self { challenge, ..self }
     }
 }
 
