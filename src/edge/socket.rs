@@ -87,9 +87,6 @@ impl Progress {
         }
         if self.was_busy.take() {
             self.idle_since.set(self.timers.now_ms());
-            if self.has_partial_head.get() {
-                self.head_since.set(Some(self.timers.now_ms()));
-            }
         }
         match self.head_since.get().filter(|_| !self.multiplexed.get()) {
             Some(since) => Some(after(since, http.header_timeout)),
