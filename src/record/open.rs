@@ -142,8 +142,7 @@ impl Record {
 
 /// A record whose exchange is still going on.
 pub struct Open {
-    /// `None` only while it is being dropped.
-    record: Option<Box<Record>>,
+    record: Box<Record>,
     closer: Rc<Closer>,
     _busy: Busy,
 }
@@ -166,12 +165,12 @@ impl Open {
     /// Opens the record of a request that was just read.
     pub fn new(record: Box<Record>, closer: Rc<Closer>) -> Self {
         let busy = record.conn.activity.begin();
-        Self { record: Some(record), closer, _busy: busy }
+        Self { record, closer, _busy: busy }
     }
 
     /// The exchange's transfer, to be brought up to date.
     pub fn transfer(&mut self) -> &mut Transfer {
-        &mut self.record_mut().transfer
+        &mut self.record.transfer
     }
 
     /// The upstream's head has come, or none will.
@@ -181,28 +180,20 @@ impl Open {
     }
 
     fn elapsed_us(&self) -> u64 {
-        self.closer.clock.mono().saturating_sub(self.record().facts.now.mono) / 1_000
+        self.closer.clock.mono().saturating_sub(self.record.facts.now.mono) / 1_000
     }
 
     /// The record as it stands.
     pub fn record(&self) -> &Record {
-        self.record.as_deref().expect("it is there until drop")
-    }
-
-    fn record_mut(&mut self) -> &mut Record {
-        self.record.as_deref_mut().expect("it is there until drop")
+        &self.record
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let Some(mut record) = self.record.take() else {
-            return;
-        };
-        let start = record.facts.now;
-        record.duration_us = self.closer.clock.mono().saturating_sub(start.mono) / 1_000;
+        self.record.duration_us = self.elapsed_us();
         // The wall clock may be set while an exchange lasts; its line shall not end before it began.
-        record.ended_us = start.wall_us.saturating_add_unsigned(record.duration_us);
-        self.closer.reader.read(&record);
+        self.record.ended_us = self.record.facts.now.wall_us.saturating_add_unsigned(self.record.duration_us);
+        self.closer.reader.read(&self.record);
     }
 }
