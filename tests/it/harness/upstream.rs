@@ -215,8 +215,9 @@ fn misbehave(mut out: &TcpStream, how: &str, is_head: bool, shared: &Shared) -> 
         }
         // Says more than it was asked for: an answer to a request that nobody has made yet.
         "extra" => {
-            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
-            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned")?;
+            let both =
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned";
+            out.write_all(both.as_bytes())?;
             return Ok(true);
         }
         "switch" => out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")?,
