@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::time::Duration;
 
-use crate::harness::{Conn, Gateway, Key, Setup, Upstream, eventually, tool};
+use crate::harness::{Conn, Gateway, Key, PATIENCE, Setup, Upstream, eventually, tool};
 
 fn gateway(http: &str) -> (Upstream, Key, Gateway) {
     let (upstream, key) = (Upstream::start(), Key::new());
@@ -108,7 +108,7 @@ fn connections_have_a_largest_number() {
 }
 
 #[test]
-fn a_thousand_silent_connections_do_not_keep_others_out() {
+fn silent_connections_do_not_keep_others_out() {
     let (_upstream, key, gateway) = gateway("");
     let held: Vec<Conn> = (0..500).map(|_| gateway.connect()).collect();
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
@@ -116,6 +116,7 @@ fn a_thousand_silent_connections_do_not_keep_others_out() {
     one.stream().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let waiting = one.stream().read(&mut [0; 1]).unwrap_err();
     assert!(matches!(waiting.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+    one.stream().set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(one.send(&gateway.get("/").bearer(&key)).status, 200);
 }
 

@@ -160,3 +160,21 @@ fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
     assert_eq!(reply.status, 502, "{}", reply.everything());
     assert_eq!(gateway.line_of(&reply)["reason"], "upstream_error");
 }
+
+#[test]
+fn a_reused_connection_that_ends_is_replaced_where_that_is_safe() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "[server]\nworkers = 1\n", &key.entry("a", "limits = [\"100/h\"]")).start();
+    let mut conn = gateway.connect();
+    for round in 0..5 {
+        let reply = conn.send(&gateway.get("/once").bearer(&key));
+        assert_eq!((reply.status, reply.text().as_str()), (200, "ok"), "round {round}");
+        let line = gateway.line_of(&reply);
+        assert_eq!(line["upstream.attempts"], if round == 0 { 1 } else { 2 }, "round {round}: {line:#}");
+        assert_eq!(line["limit.remaining"], 99 - round, "a retry is charged once");
+    }
+    let before = upstream.count("/once");
+    let reply = conn.send(&gateway.request("POST", "/once").bearer(&key).body(b"pay"));
+    assert_eq!(reply.status, 502, "{}", reply.everything());
+    assert_eq!(upstream.count("/once"), before + 1, "what was sent and may have been done is not sent again");
+}

@@ -125,15 +125,19 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.set_write_timeout(Some(Duration::from_secs(60)))?;
     let mut reader = BufReader::with_capacity(64 * 1024, stream.try_clone()?);
+    let mut answered = 0;
     while let Some(head) = wire::read_head(&mut reader)? {
         if head.first.contains(" /early ") {
             return answer_early(&mut reader, stream);
         }
         let seen = read_request(&mut reader, stream, head)?;
         shared.seen.lock().unwrap().push(seen.clone());
-        if !respond(stream, &seen, shared)? {
+        // One answer a connection: the next request on it meets silence and an end.
+        let is_done = seen.path() == "/once" && answered > 0;
+        if is_done || !respond(stream, &seen, shared)? {
             return Ok(());
         }
+        answered += 1;
     }
     Ok(())
 }
@@ -215,8 +219,9 @@ fn misbehave(mut out: &TcpStream, how: &str, is_head: bool, shared: &Shared) -> 
         }
         // Says more than it was asked for: an answer to a request that nobody has made yet.
         "extra" => {
-            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
-            out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned")?;
+            let both =
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned";
+            out.write_all(both.as_bytes())?;
             return Ok(true);
         }
         "switch" => out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")?,
