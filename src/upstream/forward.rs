@@ -1,6 +1,8 @@
 //! One request to the upstream and the head of its response.
 
+use std::error::Error as _;
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -54,7 +56,8 @@ pub struct Attempts {
 }
 
 /// Sends `request` and waits for the response head. Taking [`Admitted`] makes it impossible to forward what was not
-/// decided. An idle connection that turns out to be closed costs nothing: what was not sent is sent on a new one.
+/// decided. An idle connection that turns out to be closed costs nothing: what was not sent, or may be sent twice, is sent on
+/// a new one.
 ///
 /// # Errors
 /// [`ForwardError`]; `attempts` is filled in either way.
@@ -77,7 +80,8 @@ pub async fn forward(
             None => Box::pin(pools.connect(upstream)).await.map_err(ForwardError::Unavailable)?,
         };
         attempts.address = Some(Rc::clone(&lease.address));
-        let mut copy = (lease.is_stale && is_repeatable(&request)).then(|| Box::new(copy_head(&request)));
+        // A server may hang up on an idle connection at the very moment at which it is used again.
+        let copy = (is_reused && is_repeatable(&request)).then(|| Box::new(copy_head(&request)));
         let sending = lease.sender.try_send_request(request);
         match within(timers, timeout, progress, sending).await {
             None => return Err(ForwardError::Timeout),
@@ -86,12 +90,10 @@ pub async fn forward(
                 return Err(ForwardError::Unasked);
             }
             Some(Ok(response)) => return Ok(Answer { response, lease }),
-            Some(Err(mut failed)) => match (failed.take_message(), progress.map(Progress::state)) {
-                (Some(unsent), _) if is_reused => request = unsent,
-                (None, _) if copy.is_some() && is_hang_up(failed.error()) => request = *copy.take().unwrap_or_default(),
-                (_, Some(state @ (State::Stalled | State::Broken))) => {
-                    return Err(ForwardError::Client(state));
-                }
+            Some(Err(mut failed)) => match (failed.take_message(), copy, progress.map(Progress::state)) {
+                (Some(unsent), _, _) if is_reused => request = unsent,
+                (_, Some(copy), _) if is_hang_up(failed.error()) => request = *copy,
+                (_, _, Some(state @ (State::Stalled | State::Broken))) => return Err(ForwardError::Client(state)),
                 _ => return Err(ForwardError::Failed(failed.into_error())),
             },
         }
@@ -111,9 +113,11 @@ fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
     copy
 }
 
-/// The server closed the connection without a byte of an answer, as one does that was about to anyway.
+/// The server closed the connection before its answer, as one does that was about to anyway.
 fn is_hang_up(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let is_reset = cause.is_some_and(|e| matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe));
+    is_reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
 }
 
 /// Waits for `future` at most `timeout` from the end of the request body; while one is underway, a silent client is found

@@ -21,10 +21,6 @@ const IDLE_FOR: Duration = Duration::from_secs(50);
 
 /// Of a connection, each way; a response head must fit into it.
 const BUFFER_MAX: usize = 64 * 1024;
-/// Servers hang up on idle connections after a second at the earliest; until then a copy of the request is not worth its
-/// cost.
-const STALE_AFTER: Duration = Duration::from_millis(500);
-
 /// The pools of one worker.
 pub struct Pools {
     timers: Rc<Timers>,
@@ -44,8 +40,6 @@ pub struct Lease {
     wire: Wire,
     /// The server's address, as the log has it.
     pub address: Rc<str>,
-    /// It lay idle so long that the server may be hanging up just now.
-    pub(super) is_stale: bool,
     pools: Rc<Pools>,
     pool: usize,
 }
@@ -65,7 +59,6 @@ impl Pools {
             let idle = pool.pop()?;
             if idle.sender.is_ready() && idle.wire.is_silent() {
                 return Some(Lease {
-                    is_stale: idle.since_ms + STALE_AFTER.as_millis() as u64 <= self.timers.now_ms(),
                     sender: idle.sender,
                     wire: idle.wire,
                     address: idle.address,
@@ -99,7 +92,7 @@ impl Pools {
             // How it ended is told to the exchange that used it.
             let _ = connection.await;
         });
-        Ok(Lease { sender, wire, address, is_stale: false, pools: Rc::clone(self), pool: upstream.pool })
+        Ok(Lease { sender, wire, address, pools: Rc::clone(self), pool: upstream.pool })
     }
 
     /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
