@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -49,8 +49,7 @@ impl ResponseBody {
         let watch = Watch::new(Rc::clone(timers));
         let kind = Kind::Streamed { incoming, lease: Some(lease), watch };
         let mut body = Self { kind, offered: false, open };
-        // Nobody waits for a body that is none.
-        body.settle(false, &mut Context::from_waker(Waker::noop()));
+        body.settle(false);
         body
     }
 
@@ -69,32 +68,15 @@ impl ResponseBody {
         }
     }
 
-    /// At the end of the upstream's body (trailers are `is_last`: nobody asks for more) the connection is free, and the
-    /// exchange complete.
-    fn settle(&mut self, is_last: bool, context: &mut Context<'_>) {
+    /// At the end of the upstream's body (trailers are `is_last`: nobody asks for more): the connection is free, and the exchange complete.
+    fn settle(&mut self, is_last: bool) {
         if let Kind::Streamed { incoming, lease, .. } = &mut self.kind
             && (is_last || incoming.is_end_stream())
             && let Some(lease) = lease.take()
         {
-            lease.give_back(context);
+            lease.give_back();
             self.open.transfer().outcome = Outcome::Complete;
         }
-    }
-}
-
-/// The next piece: what has come already, or what the connection brings when it is driven.
-fn poll_upstream(
-    incoming: &mut Incoming,
-    lease: &mut Option<Lease>,
-    context: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    let frame = Pin::new(&mut *incoming).poll_frame(context);
-    match lease {
-        Some(lease) if frame.is_pending() => {
-            lease.drive(context);
-            Pin::new(incoming).poll_frame(context)
-        }
-        _ => frame,
     }
 }
 
@@ -123,7 +105,7 @@ impl Body for ResponseBody {
             }
             Kind::Streamed { incoming, lease, watch } => (incoming, lease, watch),
         };
-        let Poll::Ready(frame) = poll_upstream(incoming, lease, context) else {
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
             let idle = this.open.record().settings.passing.body_idle;
             if watch.poll_within(idle, context).is_pending() {
                 return Poll::Pending;
@@ -137,7 +119,7 @@ impl Body for ResponseBody {
             Some(Ok(frame)) => {
                 transfer.response_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 // Trailers are the last; nobody comes to hear that there is no more.
-                this.settle(frame.is_trailers(), context);
+                this.settle(frame.is_trailers());
                 this.was_offered();
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -148,7 +130,7 @@ impl Body for ResponseBody {
             }
             None => {
                 if let Some(lease) = lease.take() {
-                    lease.give_back(context);
+                    lease.give_back();
                 }
                 transfer.outcome = Outcome::Complete;
                 Poll::Ready(None)

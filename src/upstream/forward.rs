@@ -79,15 +79,11 @@ pub async fn forward(
             // Boxed: most requests never come here, and all would carry its state.
             None => Box::pin(pools.connect(upstream)).await.map_err(ForwardError::Unavailable)?,
         };
-        attempts.address = Some(lease.address());
+        attempts.address = Some(Rc::clone(&lease.address));
         // A server may hang up on an idle connection at the very moment at which it is used again.
         let copy = (is_reused && is_repeatable(&request)).then(|| Box::new(copy_head(&request)));
-        let mut sending = pin!(lease.send(request));
-        let answering = poll_fn(|context| {
-            lease.drive(context);
-            sending.as_mut().poll(context)
-        });
-        match within(timers, timeout, progress, answering).await {
+        let sending = lease.sender.try_send_request(request);
+        match within(timers, timeout, progress, sending).await {
             None => return Err(ForwardError::Timeout),
             // Nothing was asked to be upgraded.
             Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {

@@ -1,18 +1,10 @@
 //! Idle connections of one worker, newest first. Nothing here is shared between threads.
-//!
-//! A connection has no task of its own: whoever leases it drives it, in the task that serves the client. That saves two
-//! wake-ups a request, and a client that leaves takes its upstream connection with it.
 
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -26,9 +18,9 @@ use crate::timer::Timers;
 const IDLE_MAX: usize = 512;
 /// How long one is kept. Shorter than the 60–75 s after which servers hang up, so that it is us who do.
 const IDLE_FOR: Duration = Duration::from_secs(50);
-/// Bytes of a connection's buffers, each way; a response head must fit into one.
-const BUFFER_MAX: usize = 64 * 1024;
 
+/// Of a connection, each way; a response head must fit into it.
+const BUFFER_MAX: usize = 64 * 1024;
 /// The pools of one worker.
 pub struct Pools {
     timers: Rc<Timers>,
@@ -36,24 +28,18 @@ pub struct Pools {
 }
 
 struct Idle {
-    channel: Channel,
+    sender: SendRequest<RequestBody>,
+    wire: Wire,
+    address: Rc<str>,
     since_ms: u64,
 }
 
-/// One connection: hyper's two halves of it, and the wire under them.
-struct Channel {
-    sender: SendRequest<RequestBody>,
-    /// `None` once it has ended.
-    connection: Option<Pin<Box<Connection>>>,
-    wire: Wire,
-    address: Rc<str>,
-}
-
-type Connection = http1::Connection<TokioIo<Wire>, RequestBody>;
-
 /// A connection that one exchange has to itself. Dropped, it is closed; given back, it is used again.
 pub struct Lease {
-    channel: Channel,
+    pub(super) sender: SendRequest<RequestBody>,
+    wire: Wire,
+    /// The server's address, as the log has it.
+    pub address: Rc<str>,
     pools: Rc<Pools>,
     pool: usize,
 }
@@ -64,15 +50,21 @@ impl Pools {
         Self { timers, idle: RefCell::default() }
     }
 
-    /// An idle connection, the most recently used first. One on which something has come in the meantime, its end or an
-    /// answer that nobody asked for, is closed.
+    /// An idle connection that can take a request now, the most recently used first. One that is still busy with its last
+    /// exchange (a request body that the server did not wait for) is not worth waiting for.
     pub fn checkout(self: &Rc<Self>, upstream: &Upstream) -> Option<Lease> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.get_mut(upstream.pool)?;
         loop {
-            let Idle { channel, .. } = pool.pop()?;
-            if channel.sender.is_ready() && channel.wire.is_silent() {
-                return Some(Lease { channel, pools: Rc::clone(self), pool: upstream.pool });
+            let idle = pool.pop()?;
+            if idle.sender.is_ready() && idle.wire.is_silent() {
+                return Some(Lease {
+                    sender: idle.sender,
+                    wire: idle.wire,
+                    address: idle.address,
+                    pools: Rc::clone(self),
+                    pool: upstream.pool,
+                });
             }
         }
     }
@@ -96,8 +88,11 @@ impl Pools {
             .handshake(TokioIo::new(wire.clone()))
             .await
             .map_err(io::Error::other)?;
-        let channel = Channel { sender, connection: Some(Box::pin(connection)), wire, address };
-        Ok(Lease { channel, pools: Rc::clone(self), pool: upstream.pool })
+        tokio::task::spawn_local(async move {
+            // How it ended is told to the exchange that used it.
+            let _ = connection.await;
+        });
+        Ok(Lease { sender, wire, address, pools: Rc::clone(self), pool: upstream.pool })
     }
 
     /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
@@ -111,49 +106,16 @@ impl Pools {
 }
 
 impl Lease {
-    /// The server's address, as the log has it.
-    pub fn address(&self) -> Rc<str> {
-        Rc::clone(&self.channel.address)
-    }
-
-    /// Hands `request` to the connection; [`Lease::drive`] sends it.
-    pub(super) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        self.channel.sender.try_send_request(request)
-    }
-
-    /// Lets the connection do what it can: write the request, read the response.
-    pub fn drive(&mut self, context: &mut Context<'_>) {
-        if let Some(connection) = &mut self.channel.connection
-            && connection.as_mut().poll(context).is_ready()
-        {
-            // How it ended is told to the exchange that used it.
-            self.channel.connection = None;
-        }
-    }
-
-    /// The response has been read to its end: another exchange may use the connection. Where a request body is still on
-    /// its way, to a server that did not wait for it, the connection goes on alone until that is over.
-    pub fn give_back(mut self, context: &mut Context<'_>) {
-        self.drive(context);
-        if self.channel.sender.is_closed() {
-            return;
-        }
-        if !self.channel.sender.is_ready() {
-            if let Some(connection) = self.channel.connection {
-                tokio::task::spawn_local(connection);
-            }
-            return;
-        }
+    /// The response has been read to its end: another exchange may use the connection.
+    pub fn give_back(self) {
         let mut pools = self.pools.idle.borrow_mut();
         if pools.len() <= self.pool {
             pools.resize_with(self.pool + 1, Vec::new);
         }
         let pool = &mut pools[self.pool];
-        if pool.len() < IDLE_MAX {
-            pool.push(Idle { channel: self.channel, since_ms: self.pools.timers.now_ms() });
+        if !self.sender.is_closed() && pool.len() < IDLE_MAX {
+            let since_ms = self.pools.timers.now_ms();
+            pool.push(Idle { sender: self.sender, wire: self.wire, address: self.address, since_ms });
         }
     }
 }
