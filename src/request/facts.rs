@@ -211,7 +211,8 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<(Head
 }
 
 /// RFC 9112 §6: a body is framed in one way that nobody can read differently. hyper has already refused what it could
-/// not read at all.
+/// not read at all. A Content-Length beside chunks it removes before we can see it, so that such a request is not refused
+/// here as it should be; what is forwarded has chunks alone.
 fn framing(version: Version, headers: &HeaderMap) -> Result<(), Denial> {
     if version == Version::HTTP_2 {
         return Ok(());
