@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::console::{OK, USAGE};
+use super::console::{NO, OK, USAGE};
 use crate::app::Gateway;
 use crate::cli::{Files, RunArgs};
 use crate::config::diagnostics::Report;
@@ -15,8 +15,6 @@ use crate::vocab::clock::Clock;
 
 /// `run` refused its configuration (sysexits.h: EX_CONFIG).
 const CONFIG_REFUSED: u8 = 78;
-/// It was fine, but the process could not be started (EX_OSERR).
-const START_FAILED: u8 = 71;
 
 /// Serves, and returns the exit code.
 pub fn run(args: &RunArgs, files: &Files) -> u8 {
@@ -37,13 +35,13 @@ pub(super) fn serve_until_told(sources: Sources, warnings: &Report, started: imp
     quiet_panics();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(START_FAILED, &format!("error: failed to start: {error}\n")),
+        Err(error) => return complain(NO, &format!("error: failed to start: {error}\n")),
     };
     let _entered = runtime.enter();
     // Before the first thread: a signal that comes early must not kill what has just begun to serve.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
-        Err(error) => return complain(START_FAILED, &format!("error: failed to handle signals: {error}\n")),
+        Err(error) => return complain(NO, &format!("error: failed to handle signals: {error}\n")),
     };
     match Gateway::start(sources, warnings, Clock::system()) {
         Ok(gateway) => {
@@ -52,7 +50,7 @@ pub(super) fn serve_until_told(sources: Sources, warnings: &Report, started: imp
             gateway.stop(|| runtime.block_on(signals.stop_was_repeated()));
             OK
         }
-        Err(error) => complain(START_FAILED, &format!("error: {}\n", chain(&error))),
+        Err(error) => complain(NO, &format!("error: {}\n", chain(&error))),
     }
 }
 
