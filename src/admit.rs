@@ -87,11 +87,11 @@ impl WideLimits {
             None => None,
             Some(per_ip) => {
                 let limited = || Limited { denial: Denial::IpLimited, reading: per_ip.read(client, now.mono) };
-                Some((per_ip, per_ip.take(client).ok_or_else(limited)?))
+                Some((per_ip, per_ip.take(client, now.mono).ok_or_else(limited)?))
             }
         };
         if let Some(total) = &self.total
-            && total.take().is_none()
+            && total.take(now.mono).is_none()
         {
             if let Some((per_ip, taken)) = of_address {
                 per_ip.give_back(client, taken);
@@ -122,7 +122,7 @@ pub fn admit(wide: &WideLimits, passage: Passage, client: Client, now: Now) -> R
     wide.check(client, now)?;
 
     take_all(buckets, || wide.take(client, now), now)?;
-    let reading = buckets.iter().map(|b| b.read_now()).reduce(Reading::nearer);
+    let reading = buckets.iter().map(|b| b.read(now.mono)).reduce(Reading::nearer);
     Ok(Admitted { route, identified, reading })
 }
 
@@ -132,6 +132,6 @@ fn take_all(buckets: &[Arc<Bucket>], last: impl FnOnce() -> Result<(), Limited>,
         return last();
     };
     let limited = || Limited { denial: Denial::RateLimited, reading: first.read(now.mono) };
-    let taken = first.take().ok_or_else(limited)?;
+    let taken = first.take(now.mono).ok_or_else(limited)?;
     take_all(rest, last, now).inspect_err(|_| first.give_back(taken))
 }

@@ -70,19 +70,19 @@ impl AddressLimiter {
         }
     }
 
-    /// Takes one unit of the client's bucket if there is one.
-    pub fn take(&self, client: Client) -> Option<Taken> {
+    /// Takes one unit of the client's bucket at `now`, if there is one.
+    pub fn take(&self, client: Client, now: u64) -> Option<Taken> {
         if let Some(cell) = self.seen.get(&client) {
-            return self.policy.take(&cell);
+            return self.policy.take(&cell, now);
         }
         if self.is_full() {
-            return self.policy.take(&self.overflow);
+            return self.policy.take(&self.overflow, now);
         }
         let cell = self.seen.entry(client).or_insert_with(|| {
             self.count.fetch_add(1, Ordering::AcqRel);
             Cell::default()
         });
-        self.policy.take(&cell)
+        self.policy.take(&cell, now)
     }
 
     /// Gives back what was just taken for a request that a wider limit then refused. What came out of the bucket that
@@ -117,7 +117,7 @@ mod tests {
         let clock = Clock::manual(Duration::ZERO);
         let two = NonZeroU32::new(2).expect("not zero");
         let rate = Rate { text: "2/m".into(), units: two, window: Duration::from_secs(60), burst: two };
-        (AddressLimiter::with_capacity(Arc::new(Policy::new(&rate, &clock)), capacity), clock)
+        (AddressLimiter::with_capacity(Arc::new(Policy::new(&rate)), capacity), clock)
     }
 
     fn client(text: &str) -> Client {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_bucket_and_an_ipv6_subscriber_only_one() {
-        let (limiter, _clock) = limiter(100);
+        let (limiter, clock) = limiter(100);
         for (address, admitted) in [
             ("10.0.0.1", 2),
             ("10.0.0.2", 2),
@@ -136,7 +136,7 @@ mod tests {
             ("2001:db8:0:1::1", 2),
         ] {
             let client = client(address);
-            assert_eq!((0..5).filter(|_| limiter.take(client).is_some()).count(), admitted, "{address}");
+            assert_eq!((0..5).filter(|_| limiter.take(client, clock.mono()).is_some()).count(), admitted, "{address}");
         }
     }
 
@@ -144,14 +144,15 @@ mod tests {
     fn a_full_table_throttles_newcomers_together_and_forgets_nobody() {
         let (limiter, clock) = limiter(10);
         for n in 0..10 {
-            assert!(limiter.take(client(&format!("10.0.0.{n}"))).is_some());
+            assert!(limiter.take(client(&format!("10.0.0.{n}")), clock.mono()).is_some());
         }
-        let newcomers = (0..100).filter(|n| limiter.take(client(&format!("10.0.1.{n}"))).is_some()).count();
+        let newcomers =
+            (0..100).filter(|n| limiter.take(client(&format!("10.0.1.{n}")), clock.mono()).is_some()).count();
         assert_eq!(newcomers, 2);
-        assert!(limiter.take(client("10.0.0.3")).is_some(), "a known address keeps what it had");
-        assert!(limiter.take(client("10.0.0.3")).is_none(), "and no more");
+        assert!(limiter.take(client("10.0.0.3"), clock.mono()).is_some(), "a known address keeps what it had");
+        assert!(limiter.take(client("10.0.0.3"), clock.mono()).is_none(), "and no more");
         clock.advance(Duration::from_secs(120));
         limiter.sweep(clock.mono());
-        assert!(limiter.take(client("10.0.1.1")).is_some() && limiter.seen.len() == 1);
+        assert!(limiter.take(client("10.0.1.1"), clock.mono()).is_some() && limiter.seen.len() == 1);
     }
 }

@@ -28,15 +28,9 @@ impl Bucket {
         self.policy.read(&self.cell, now)
     }
 
-    /// How full it is after a unit was taken: by the limiter's own clock, because a reading of an earlier moment would
-    /// not show the refill since.
-    pub fn read_now(&self) -> Reading {
-        self.read(self.policy.now())
-    }
-
-    /// Takes one unit if there is one.
-    pub fn take(&self) -> Option<Taken> {
-        self.policy.take(&self.cell)
+    /// Takes one unit at `now`, if there is one.
+    pub fn take(&self, now: u64) -> Option<Taken> {
+        self.policy.take(&self.cell, now)
     }
 
     /// Gives back what was just taken for a request that a wider limit then refused.
@@ -58,7 +52,7 @@ mod tests {
         let clock = Clock::manual(Duration::from_secs(1));
         let nonzero = |n| NonZeroU32::new(n).expect("not zero");
         let rate = Rate { text: "test".into(), units: nonzero(units), window, burst: nonzero(burst) };
-        (Bucket::new(Arc::new(Policy::new(&rate, &clock))), clock)
+        (Bucket::new(Arc::new(Policy::new(&rate))), clock)
     }
 
     #[test]
@@ -66,7 +60,7 @@ mod tests {
         let (bucket, clock) = bucket(10, Duration::from_secs(1), 25);
         for idle in [0, 3600] {
             clock.advance(Duration::from_secs(idle));
-            let admitted = (0..100).filter(|_| bucket.take().is_some()).count();
+            let admitted = (0..100).filter(|_| bucket.take(clock.mono()).is_some()).count();
             assert_eq!(admitted, 25, "after {idle} s");
         }
     }
@@ -75,13 +69,13 @@ mod tests {
     fn it_refuses_until_the_wait_it_names_and_admits_right_then() {
         let (bucket, clock) = bucket(7, Duration::from_secs(60), 3);
         for _ in 0..50 {
-            while bucket.take().is_some() {}
+            while bucket.take(clock.mono()).is_some() {}
             let wait = bucket.read(clock.mono()).wait;
             assert!(wait > 0);
             clock.advance(Duration::from_nanos(wait - 1));
-            assert!(bucket.take().is_none());
+            assert!(bucket.take(clock.mono()).is_none());
             clock.advance(Duration::from_nanos(1));
-            assert!(bucket.take().is_some());
+            assert!(bucket.take(clock.mono()).is_some());
         }
     }
 
@@ -89,7 +83,7 @@ mod tests {
     fn giving_back_leaves_it_as_it_was() {
         let (bucket, clock) = bucket(10, Duration::from_secs(1), 5);
         let before = bucket.read(clock.mono()).remaining;
-        let taken = bucket.take().expect("it is full");
+        let taken = bucket.take(clock.mono()).expect("it is full");
         assert_eq!(bucket.read(clock.mono()).remaining, before - 1);
         bucket.give_back(taken);
         assert_eq!(bucket.read(clock.mono()).remaining, before);
@@ -105,7 +99,7 @@ mod tests {
             let mut admitted = Vec::new();
             for (pause, tries) in steps {
                 clock.advance(Duration::from_nanos(pause));
-                admitted.extend((0..tries).filter_map(|_| bucket.take().map(|_| clock.mono())));
+                admitted.extend((0..tries).filter_map(|_| bucket.take(clock.mono()).map(|_| clock.mono())));
             }
             let interval = window_s as u128 * 1_000_000_000 / u128::from(units);
             for (at, from) in admitted.iter().enumerate() {
@@ -119,10 +113,10 @@ mod tests {
         #[test]
         fn what_it_says_remains_is_what_it_admits(units in 1u32..1_000, burst in 1u32..40, spent in 0usize..60, pause in 0u64..10_000_000_000) {
             let (bucket, clock) = bucket(units, Duration::from_secs(1), burst);
-            for _ in 0..spent { let _ = bucket.take(); }
+            for _ in 0..spent { let _ = bucket.take(clock.mono()); }
             clock.advance(Duration::from_nanos(pause));
             let said = bucket.read(clock.mono()).remaining;
-            let admitted = (0..burst + 1).filter(|_| bucket.take().is_some()).count();
+            let admitted = (0..burst + 1).filter(|_| bucket.take(clock.mono()).is_some()).count();
             proptest::prop_assert_eq!(said, admitted as u64);
         }
     }

@@ -51,9 +51,8 @@ impl Ledger {
     }
 
     fn policy(&mut self, rate: &Rate) -> Arc<Policy> {
-        let Self { clock, policies, .. } = self;
-        let entry = policies.entry(Arc::clone(&rate.text));
-        Arc::clone(entry.or_insert_with(|| Arc::new(Policy::new(rate, clock))))
+        let entry = self.policies.entry(Arc::clone(&rate.text));
+        Arc::clone(entry.or_insert_with(|| Arc::new(Policy::new(rate))))
     }
 
     /// The limiter of `limits.per_ip`, kept while its text stays the same.
@@ -94,10 +93,10 @@ mod tests {
         let clock = Clock::manual(Duration::ZERO);
         let mut ledger = Ledger::new(clock.clone());
         let owner = Owner::Key("a".into());
-        assert!(ledger.bucket(&owner, &rate("1/m")).take().is_some());
+        assert!(ledger.bucket(&owner, &rate("1/m")).take(clock.mono()).is_some());
         ledger.sweep();
-        assert!(ledger.bucket(&owner, &rate("1/m")).take().is_none(), "it was refilled");
-        assert!(ledger.bucket(&owner, &rate("2/m")).take().is_some(), "another policy is another bucket");
+        assert!(ledger.bucket(&owner, &rate("1/m")).take(clock.mono()).is_none(), "it was refilled");
+        assert!(ledger.bucket(&owner, &rate("2/m")).take(clock.mono()).is_some(), "another policy is another bucket");
         clock.advance(Duration::from_secs(61));
         ledger.sweep();
         assert!(ledger.buckets.is_empty(), "full buckets that nobody holds are forgotten");

@@ -13,7 +13,6 @@ use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
 use super::report::Reading;
-use crate::vocab::clock::Clock;
 use crate::vocab::units::Rate;
 
 /// A policy, shared by every bucket that has it: one limiter, however many keys.
@@ -39,7 +38,7 @@ pub struct Taken(u64);
 
 impl Policy {
     /// The arithmetic of `rate`. The refill interval is rounded up: never one request more than was written.
-    pub fn new(rate: &Rate, clock: &Clock) -> Self {
+    pub fn new(rate: &Rate) -> Self {
         let window = u64::try_from(rate.window.as_nanos()).unwrap_or(u64::MAX);
         let interval = window.div_ceil(u64::from(rate.units.get())).clamp(1, FULL_REFILL_MAX);
         let depth = u64::from(rate.burst.get()).min(FULL_REFILL_MAX / interval).max(1);
@@ -53,7 +52,7 @@ impl Policy {
             window_s: rate.window.as_secs().max(1),
             interval,
             depth,
-            limiter: RateLimiter::new(quota, Cells, Ticks(clock.clone())),
+            limiter: RateLimiter::new(quota, Cells, Ticks),
         }
     }
 
@@ -66,13 +65,9 @@ impl Policy {
         Reading { policy: Arc::clone(self), remaining, wait, refill: owed }
     }
 
-    /// The limiter's own time.
-    pub(super) fn now(&self) -> u64 {
-        self.limiter.clock().0.mono()
-    }
-
-    /// Takes one unit if there is one.
-    pub(super) fn take(&self, cell: &Cell) -> Option<Taken> {
+    /// Takes one unit at `now`, if there is one.
+    pub(super) fn take(&self, cell: &Cell, now: u64) -> Option<Taken> {
+        NOW.set(now);
         self.limiter.check_key(cell).ok()?;
         Some(Taken(cell.arrival()))
     }
@@ -142,10 +137,16 @@ impl Hash for Cell {
     }
 }
 
-/// The process's clock as governor wants it. governor measures from the moment a limiter was made; here all limiters
-/// measure from the clock's own origin, so that a cell can be read without asking its limiter.
+thread_local! {
+    /// The moment that the thread's limiters are asked about.
+    static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// The time as governor wants it: a clock that it reads. Here time is a parameter, and the clock tells it. governor
+/// measures from the moment a limiter was made; here all limiters measure from the process's clock's own origin, so that
+/// a cell can be read without asking its limiter.
 #[derive(Clone, Debug)]
-struct Ticks(Clock);
+struct Ticks;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Tick(u64);
@@ -154,7 +155,7 @@ impl GovernorClock for Ticks {
     type Instant = Tick;
 
     fn now(&self) -> Tick {
-        Tick(self.0.mono())
+        Tick(NOW.get())
     }
 }
 

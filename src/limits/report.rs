@@ -108,7 +108,6 @@ pub fn set_retry_after(headers: &mut HeaderMap, reading: &Reading) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocab::clock::Clock;
     use crate::vocab::units::Rate;
     use std::num::NonZeroU32;
     use std::time::Duration;
@@ -117,7 +116,7 @@ mod tests {
         let units = NonZeroU32::new(units).expect("not zero");
         let window = Duration::from_secs(window_s);
         let rate = Rate { text: text.into(), units, window, burst: units };
-        Arc::new(Policy::new(&rate, &Clock::manual(Duration::ZERO)))
+        Arc::new(Policy::new(&rate))
     }
 
     #[test]
