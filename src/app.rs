@@ -96,7 +96,7 @@ impl Gateway {
         let workers = spawn_workers(&shared, sockets, &writer.sink(), &phase)?;
         events.ready(&listening, workers.len(), keys, generation);
 
-        let (files, bell) = Watch::start(sources.files());
+        let (files, bell) = Watch::start(sources.files(), &sources.keys_path());
         let reloader =
             Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
@@ -149,6 +149,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        self.writer.sink().close();
         self.end();
     }
 }
@@ -222,7 +223,7 @@ fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
             Wake::Reload { unfinished } => {
                 reloader.reload(true, unfinished);
                 // Nor has what changed in a file before it was watched.
-                if files.follow(reloader.sources.files()) {
+                if files.follow(reloader.sources.files(), &reloader.sources.keys_path()) {
                     reloader.reload(false, false);
                 }
             }

@@ -115,11 +115,11 @@ async fn exchange(
 
 /// A connection that failed outside any exchange: if that cost a request, its line is ours to write.
 fn note_failure(worker: &Worker, conn: &ConnFacts, error: &(dyn Error + 'static), partial: bool) {
-    let Some(error) = error.downcast_ref::<hyper::Error>() else { return };
-    if error.is_parse() {
-        note_unreadable(worker, conn, Some(automatic_status(error)), "complete");
-    } else if partial && error.is_incomplete_message() {
-        note_unreadable(worker, conn, None, "client_gone");
+    match error.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_parse() => note_unreadable(worker, conn, Some(automatic_status(error)), "complete"),
+        // However it ended: in the middle of a head, the client has left.
+        _ if partial => note_unreadable(worker, conn, None, "client_gone"),
+        _ => {}
     }
 }
 

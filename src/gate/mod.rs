@@ -104,7 +104,7 @@ async fn pass_on(
     prepare_request(&mut headers, &open.record().conn, host, &settings.passing.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
-    let (body, progress) = RequestBody::new(body, (&tools.timers, &open.record().conn.activity), &settings.passing);
+    let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing);
     let mut request = Request::new(body);
     *request.method_mut() = facts.method.clone();
     *request.uri_mut() = target.into();

@@ -74,8 +74,12 @@ impl ResponseBody {
             && (is_last || incoming.is_end_stream())
             && let Some(lease) = lease.take()
         {
-            lease.give_back();
-            self.open.transfer().outcome = Outcome::Complete;
+            let transfer = self.open.transfer();
+            transfer.outcome = Outcome::Complete;
+            // The server did not wait for the rest of an upload, and nobody else will read it: the connection is closed.
+            if !transfer.is_uploading() {
+                lease.give_back();
+            }
         }
     }
 }
@@ -129,10 +133,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Err(RelayError::Upstream(error))))
             }
             None => {
-                if let Some(lease) = lease.take() {
-                    lease.give_back();
-                }
-                transfer.outcome = Outcome::Complete;
+                this.settle(true);
                 Poll::Ready(None)
             }
         }

@@ -97,6 +97,11 @@ pub enum Outcome {
 }
 
 impl Transfer {
+    /// The request's body has not ended.
+    pub fn is_uploading(&self) -> bool {
+        self.request_body.as_deref().is_some_and(|body| body.state() == State::Underway)
+    }
+
     /// The response ended early. If the request's body did, too, the upstream only followed the client.
     pub fn break_off(&mut self, otherwise: Outcome) {
         self.outcome = match self.request_body.as_deref().map(Progress::state) {

@@ -49,7 +49,7 @@ pub fn entrances(sources: &Sources, tls: &Tls) -> Result<Vec<Entrance>, rustls::
 
 impl Reloader {
     /// Reads every file again and applies what is good. A request that starts after this returns is decided by it. That
-    /// nothing has changed is worth a line only if somebody asked. `unfinished` if somebody still writes one of the files.
+    /// nothing has changed is worth a line only if somebody asked. `unfinished` if somebody still writes the key file.
     pub fn reload(&mut self, asked: bool, unfinished: bool) {
         let before = self.sources.gateway.clone();
         let refreshed = self.sources.refresh(unfinished);
@@ -74,7 +74,9 @@ impl Reloader {
             let Some(at) = bound.place_in(&self.sources.gateway) else { return serves.clone() };
             // An unchanged certificate keeps its configuration.
             let tls = if refreshed.certificates || refreshed.gateway { &fresh[at].tls } else { &serves.tls };
-            Entrance { tls: tls.clone(), insecure: fresh[at].insecure }
+            // Certificates that cannot be read leave the last good ones.
+            let tls = tls.as_ref().or(serves.tls.as_ref());
+            Entrance { tls: tls.cloned(), insecure: fresh[at].insecure }
         });
         Ok(present.collect())
     }
@@ -123,6 +125,11 @@ impl BoundAs {
         let bound =
             |(at, l): (usize, &Listener)| Self { address: l.address, occurrence: number(at), tls: !l.tls.is_empty() };
         listeners.iter().enumerate().map(bound).collect()
+    }
+
+    /// Whether both are the same listener.
+    pub fn is_at(&self, other: &Self) -> bool {
+        (self.address, self.occurrence) == (other.address, other.occurrence)
     }
 
     fn place_in(&self, gateway: &Gateway) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! What changed between two versions of the key file, as ids for the log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::config::keyfile::{KeyFile, KeySpec, KeyState};
 use crate::observe::events::KeyChanges;
@@ -27,13 +27,6 @@ pub fn key_changes(before: &KeyFile, after: &KeyFile) -> KeyChanges {
     changes
 }
 
-/// Whether a key that was good before is not there, or not good, any more. In a file that somebody still writes, that
-/// means nothing.
-pub fn takes_keys_away(before: &KeyFile, after: &KeyFile) -> bool {
-    let there: HashSet<&str> = after.keys.iter().map(|key| key.id.as_str()).collect();
-    before.keys.iter().any(|key| !there.contains(key.id.as_str()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -58,22 +51,5 @@ mod tests {
         let expected = KeyChanges { added: list("e"), changed: list("b"), revoked: list("c"), removed: list("d") };
         assert_eq!(key_changes(&before, &after), expected);
         assert_eq!(key_changes(&after, &after), KeyChanges::default());
-    }
-
-    #[test]
-    fn missing_keys_are_told_from_changed_ones() {
-        let all = file(&[("a", ""), ("b", ""), ("c", "")]);
-        for (after, expected) in [
-            (file(&[]), true),
-            (file(&[("a", "")]), true),
-            (file(&[("a", ""), ("b", "")]), true),
-            (file(&[("a", ""), ("b", ""), ("c", "")]), false),
-            (file(&[("a", ""), ("b", ""), ("c", "state = \"revoked\"")]), false),
-            (file(&[("a", ""), ("b", ""), ("c", ""), ("d", "")]), false),
-            (file(&[("a", ""), ("b", ""), ("c", "nonsense = 1")]), true),
-            (file(&[("a", "state = \"revoked\"")]), true),
-        ] {
-            assert_eq!(takes_keys_away(&all, &after), expected);
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use super::diff::takes_keys_away;
+use super::apply::BoundAs;
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{Gateway, Located};
 use crate::config::keyfile::{self, KeyFile};
@@ -104,7 +104,7 @@ impl Sources {
         Ok((sources, warnings))
     }
 
-    /// Reads everything again. `unfinished` if somebody still writes one of the files. Each file stands or falls on its own, so that a mistake in one never holds up another.
+    /// Reads everything again. `unfinished` if somebody still writes the key file. Each file stands or falls on its own, so that a mistake in one never holds up another.
     pub fn refresh(&mut self, unfinished: bool) -> Refreshed {
         let mut refreshed = Refreshed::default();
         self.refresh_gateway(&mut refreshed);
@@ -117,8 +117,16 @@ impl Sources {
             Err(report) => refreshed.rejected.push(report),
         }
         self.refresh_certificates(&mut refreshed);
-        self.refresh_keys(unfinished, &mut refreshed);
+        // Half of a file means nothing: a key that is not there yet is not gone, and one without its last line not free.
+        if !unfinished {
+            self.refresh_keys(&mut refreshed);
+        }
         refreshed
+    }
+
+    /// Where the keys are.
+    pub fn keys_path(&self) -> PathBuf {
+        self.keys_file().0.value
     }
 
     fn keys_file(&self) -> (Located<PathBuf>, Arc<SourceFile>) {
@@ -130,6 +138,7 @@ impl Sources {
         match load_gateway(path) {
             Ok(loaded) => {
                 refreshed.gateway = loaded.value != self.gateway;
+                self.certificates = moved(&self.certificates, &self.gateway, &loaded.value);
                 self.gateway = loaded.value;
                 self.gateway_text = loaded.source;
                 refreshed.warnings.extend(loaded.warnings);
@@ -138,11 +147,9 @@ impl Sources {
         }
     }
 
-    fn refresh_keys(&mut self, unfinished: bool, refreshed: &mut Refreshed) {
+    fn refresh_keys(&mut self, refreshed: &mut Refreshed) {
         let (file, named_in) = self.keys_file();
         match load_keys(&file, &named_in) {
-            // `generator > keys.toml` empties the file first: the keys that are not there yet are not gone.
-            Ok(loaded) if unfinished && takes_keys_away(&self.keys, &loaded.value) => {}
             Ok(loaded) => {
                 let digest = Digest::sha256(loaded.source.text().as_bytes());
                 refreshed.warnings.extend(loaded.warnings);
@@ -191,6 +198,13 @@ impl Sources {
         }
         files
     }
+}
+
+/// The certificates of each listener of `now`: those it had before, wherever it stood in the file.
+fn moved(held: &[Vec<Arc<CertifiedKey>>], before: &Gateway, now: &Gateway) -> Vec<Vec<Arc<CertifiedKey>>> {
+    let (old, new) = (BoundAs::all(before), BoundAs::all(now));
+    let place = |listener: &BoundAs| old.iter().position(|o| o.is_at(listener));
+    new.iter().map(|l| place(l).and_then(|at| held.get(at)).cloned().unwrap_or_default()).collect()
 }
 
 fn pepper(gateway: &Gateway, source: &Arc<SourceFile>) -> Result<Option<(Pepper, Digest)>, Report> {

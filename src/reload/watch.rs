@@ -4,7 +4,7 @@
 //! Directories are watched, not files: editors replace a file by renaming another over it, and Kubernetes swaps a
 //! symlink two directories away.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -18,7 +18,7 @@ const QUIET: Duration = Duration::from_millis(10);
 /// Waited at most for a writer that has not closed its file yet.
 const SETTLE_MAX: Duration = Duration::from_millis(150);
 /// After this long, what somebody wrote counts as finished though the file was never closed.
-const WRITE_MAX: Duration = Duration::from_secs(10);
+const WRITE_MAX: Duration = Duration::from_secs(2);
 /// How often files are looked at without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub enum Wake {
     /// A file changed, or somebody asked.
     Reload {
-        /// Somebody still has one of the files open for writing.
+        /// Somebody still has the key file open for writing.
         unfinished: bool,
     },
     /// Nothing happened for a while: time for housekeeping.
@@ -42,6 +42,7 @@ pub struct Bell(Sender<Message>);
 
 enum Message {
     File(Event),
+    Missed,
     Ring,
     Stop,
 }
@@ -73,8 +74,11 @@ pub struct Watch {
     hops: HashSet<PathBuf>,
     files: Vec<PathBuf>,
     seen: Vec<Option<Stamp>>,
-    writing: HashSet<PathBuf>,
-    writing_since: Instant,
+    /// Since when somebody writes; an entry stays until the file is closed or replaced, also when it has become old.
+    writing: HashMap<PathBuf, Instant>,
+    key_hops: HashSet<PathBuf>,
+    /// A change of the key file was not looked at, because it was unfinished.
+    deferred: bool,
 }
 
 /// What a look compares.
@@ -87,13 +91,13 @@ struct Stamp {
 }
 
 impl Watch {
-    /// Starts watching `files`.
-    pub fn start(files: Vec<PathBuf>) -> (Self, Bell) {
+    /// Starts watching `files`, of which `keys` is the key file.
+    pub fn start(files: Vec<PathBuf>, keys: &Path) -> (Self, Bell) {
         let (bell, inbox) = channel();
         let sender = bell.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // An error is an overflow of the event queue: something changed.
-            let _ = sender.send(event.map_or(Message::Ring, Message::File));
+            let _ = sender.send(event.map_or(Message::Missed, Message::File));
         });
         let watcher = watcher.inspect_err(|error| tracing::warn!(event = "watch_failed", error = %error)).ok();
         let mut watch = Self {
@@ -103,18 +107,21 @@ impl Watch {
             hops: HashSet::new(),
             files: Vec::new(),
             seen: Vec::new(),
-            writing: HashSet::new(),
-            writing_since: Instant::now(),
+            writing: HashMap::new(),
+            key_hops: HashSet::new(),
+            deferred: false,
         };
-        watch.follow(files);
+        watch.follow(files, keys);
         (watch, Bell(bell))
     }
 
     /// Watches these files from now on, through every symlink on the way to them. True if that is not what was watched
     /// before.
-    pub fn follow(&mut self, files: Vec<PathBuf>) -> bool {
+    pub fn follow(&mut self, files: Vec<PathBuf>, keys: &Path) -> bool {
         let before = std::mem::take(&mut self.hops);
         self.hops = files.iter().flat_map(|file| hops(file)).collect();
+        self.key_hops = hops(keys).into_iter().collect();
+        self.writing.retain(|path, _| self.hops.contains(path));
         let folders: BTreeSet<PathBuf> =
             self.hops.iter().filter_map(|hop| hop.parent().map(Path::to_path_buf)).collect();
         if let Some(watcher) = &mut self.watcher {
@@ -142,62 +149,67 @@ impl Watch {
         let look_at = Instant::now() + LOOK_EVERY;
         loop {
             let left = look_at.saturating_duration_since(Instant::now());
-            let wake = match self.inbox.recv_timeout(left) {
-                Ok(Message::File(event)) if !self.concerns(&event) && !left.is_zero() => continue,
-                Ok(Message::File(event)) if self.concerns(&event) => self.settle(Some(&event)),
-                Ok(Message::Ring) => Wake::Reload { unfinished: false },
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => Wake::Stop,
-                Ok(Message::File(_)) | Err(RecvTimeoutError::Timeout) => Wake::Idle,
+            let told = match self.inbox.recv_timeout(left) {
+                Ok(Message::File(event)) if self.concerns(&event) => Some(event),
+                Ok(Message::File(_)) if !left.is_zero() => continue,
+                Ok(Message::File(_)) | Err(RecvTimeoutError::Timeout) => None,
+                // Somebody who asks wants what is there now.
+                Ok(Message::Ring) => return self.reload(false),
+                Ok(Message::Missed) => return self.settle(),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
             };
-            // Looked at before the files are read: what changes while they are is found by the next look.
-            let changed = self.look();
-            if wake == Wake::Idle && changed {
-                // The event is still on its way, or none will come: another look, once it has had its time.
-                let wake = self.settle(None);
-                self.look();
-                return wake;
+            if let Some(event) = told {
+                self.note_writers(&event);
+                return self.settle();
             }
-            let overdue = !self.writing.is_empty() && self.writing_since.elapsed() >= WRITE_MAX;
-            if overdue {
-                self.writing.clear();
+            // A change that sent no event, or whose event is still on its way; or one that has waited long enough.
+            if self.stamps() != self.seen || (self.deferred && !self.is_unfinished()) {
+                return self.settle();
             }
-            let reload = Wake::Reload { unfinished: !self.writing.is_empty() };
-            return if wake == Wake::Idle && overdue { reload } else { wake };
+            return Wake::Idle;
         }
     }
 
     /// Waits until writers are done: at most [`SETTLE_MAX`], so that one who never closes does not hold up the others.
-    fn settle(&mut self, first: Option<&Event>) -> Wake {
+    fn settle(&mut self) -> Wake {
         let deadline = Instant::now() + SETTLE_MAX;
-        if let Some(first) = first {
-            self.note_writers(first);
-        }
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let pause = if self.writing.is_empty() { QUIET.min(left) } else { left };
             match self.inbox.recv_timeout(pause) {
-                Ok(Message::File(event)) => {
-                    if self.concerns(&event) {
-                        self.note_writers(&event);
-                    }
-                }
-                Ok(Message::Ring) | Err(RecvTimeoutError::Timeout) => break,
+                Ok(Message::File(event)) if self.concerns(&event) => self.note_writers(&event),
+                Ok(Message::File(_) | Message::Missed) => {}
+                Ok(Message::Ring) => return self.reload(false),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
+                Err(RecvTimeoutError::Timeout) => break,
             }
             if left.is_zero() {
                 break;
             }
         }
-        Wake::Reload { unfinished: !self.writing.is_empty() }
+        self.reload(self.is_unfinished())
+    }
+
+    fn reload(&mut self, unfinished: bool) -> Wake {
+        self.deferred = unfinished;
+        // Looked at before the files are read: what changes while they are is found by the next look.
+        self.seen = self.stamps();
+        Wake::Reload { unfinished }
+    }
+
+    /// The key file is being written, and not for too long.
+    fn is_unfinished(&self) -> bool {
+        let young = |since: &Instant| since.elapsed() < WRITE_MAX;
+        self.key_hops.iter().filter_map(|hop| self.writing.get(hop)).any(young)
     }
 
     fn note_writers(&mut self, event: &Event) {
         let is_writing = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
         for path in event.paths.iter().filter(|path| self.hops.contains(*path)) {
-            if !is_writing {
+            if is_writing {
+                self.writing.entry(path.clone()).or_insert_with(Instant::now);
+            } else {
                 self.writing.remove(path);
-            } else if self.writing.insert(path.clone()) {
-                self.writing_since = Instant::now();
             }
         }
     }
@@ -213,10 +225,8 @@ impl Watch {
         is_change && event.paths.iter().any(|path| self.hops.contains(path))
     }
 
-    /// Whether a file is another than at the last look.
-    fn look(&mut self) -> bool {
-        let now = self.files.iter().map(|file| stamp(file)).collect();
-        std::mem::replace(&mut self.seen, now) != self.seen
+    fn stamps(&self) -> Vec<Option<Stamp>> {
+        self.files.iter().map(|file| stamp(file)).collect()
     }
 }
 

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 
 use super::Passing;
 use super::headers::strip_trailers;
-use crate::request::{Activity, Busy};
 use crate::timer::{Timers, Watch};
 
 /// How far a request body has come; shared between the body and its exchange.
@@ -69,32 +68,19 @@ struct Streamed {
     progress: Rc<Progress>,
     watch: Watch,
     passing: Arc<Passing>,
-    // An upload may outlast its exchange, when the upstream answers early: the connection is not idle until it ends.
-    _busy: Busy,
 }
 
 impl RequestBody {
     /// Takes over the client's body; the second value tells how far it has come, where there is one.
-    pub fn new(
-        incoming: Incoming,
-        lent: (&Rc<Timers>, &Rc<Activity>),
-        passing: &Arc<Passing>,
-    ) -> (Self, Option<Rc<Progress>>) {
+    pub fn new(incoming: Incoming, timers: &Rc<Timers>, passing: &Arc<Passing>) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
         }
-        let (timers, activity) = lent;
         let progress = Rc::new(Progress::default());
         progress.last_ms.set(timers.now_ms());
         let watch = Watch::new(Rc::clone(timers));
         (
-            Self(Some(Streamed {
-                incoming,
-                progress: Rc::clone(&progress),
-                watch,
-                passing: Arc::clone(passing),
-                _busy: activity.begin(),
-            })),
+            Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, passing: Arc::clone(passing) })),
             Some(progress),
         )
     }

@@ -107,7 +107,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap, passing: &Passing) {
         is_hop_by_hop(name)
             || is_ours(name)
             || framing.contains(name)
-            || passing.credential_headers.contains(name)
+            || passing.credential_headers.iter().any(|header| is_spelling_of(name, header))
             || passing.identity.iter().any(|ours| is_spelling_of(name, ours))
     };
     let gone: Vec<HeaderName> = trailers.keys().filter(|name| is_refused(name)).cloned().collect();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use super::Upstream;
 use super::body::RequestBody;
@@ -28,14 +29,26 @@ pub struct Pools {
 }
 
 struct Idle {
+    task: Task,
     sender: SendRequest<RequestBody>,
     wire: Wire,
     address: Rc<str>,
     since_ms: u64,
 }
 
+/// The task that drives a connection. It ends with whoever holds the connection: one that nobody waits for any more must
+/// not go on with an upload that nobody reads.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A connection that one exchange has to itself. Dropped, it is closed; given back, it is used again.
 pub struct Lease {
+    task: Task,
     pub(super) sender: SendRequest<RequestBody>,
     wire: Wire,
     /// The server's address, as the log has it.
@@ -59,6 +72,7 @@ impl Pools {
             let idle = pool.pop()?;
             if idle.sender.is_ready() && idle.wire.is_silent() {
                 return Some(Lease {
+                    task: idle.task,
                     sender: idle.sender,
                     wire: idle.wire,
                     address: idle.address,
@@ -88,11 +102,18 @@ impl Pools {
             .handshake(TokioIo::new(wire.clone()))
             .await
             .map_err(io::Error::other)?;
-        tokio::task::spawn_local(async move {
+        let driving = tokio::task::spawn_local(async move {
             // How it ended is told to the exchange that used it.
             let _ = connection.await;
         });
-        Ok(Lease { sender, wire, address, pools: Rc::clone(self), pool: upstream.pool })
+        Ok(Lease {
+            task: Task(driving.abort_handle()),
+            sender,
+            wire,
+            address,
+            pools: Rc::clone(self),
+            pool: upstream.pool,
+        })
     }
 
     /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
@@ -115,7 +136,7 @@ impl Lease {
         let pool = &mut pools[self.pool];
         if !self.sender.is_closed() && pool.len() < IDLE_MAX {
             let since_ms = self.pools.timers.now_ms();
-            pool.push(Idle { sender: self.sender, wire: self.wire, address: self.address, since_ms });
+            pool.push(Idle { task: self.task, sender: self.sender, wire: self.wire, address: self.address, since_ms });
         }
     }
 }
