@@ -217,14 +217,15 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
 fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
     let (mut swept, mut told) = (Instant::now(), Instant::now());
     // What changed between the first reading and the first watch has sent no event.
-    reloader.reload(false, false);
+    let (mut wake, mut asked) = (files.settle(), false);
     loop {
-        match files.wait() {
+        match wake {
             Wake::Reload { unfinished } => {
-                reloader.reload(true, unfinished);
-                // Nor has what changed in a file before it was watched.
+                reloader.reload(asked, unfinished);
                 if files.follow(reloader.sources.files(), &reloader.sources.keys_path()) {
-                    reloader.reload(false, false);
+                    // Nor has what changed in a file before it was watched.
+                    (wake, asked) = (files.settle(), false);
+                    continue;
                 }
             }
             Wake::Idle => {}
@@ -241,5 +242,6 @@ fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
                 refused => tracing::warn!(event = "connections_refused", count = refused as u64),
             }
         }
+        (wake, asked) = (files.wait(), true);
     }
 }

@@ -171,7 +171,7 @@ impl Watch {
     }
 
     /// Waits until writers are done: at most [`SETTLE_MAX`], so that one who never closes does not hold up the others.
-    fn settle(&mut self) -> Wake {
+    pub fn settle(&mut self) -> Wake {
         let deadline = Instant::now() + SETTLE_MAX;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -4,8 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::harness::{Gateway, Key, Setup, Upstream, eventually};
+use crate::harness::{Gateway, Key, Setup, Upstream, eventually, poll};
 
 #[test]
 fn a_partial_write_takes_nothing_away_and_the_rest_completes_it() {
@@ -40,6 +41,45 @@ fn a_write_in_many_small_pieces_ends_well() {
     }
     drop(file);
     eventually("the new key", || (gateway.get("/").bearer(&new).send().status == 200).then_some(()));
+}
+
+#[test]
+fn half_a_key_file_gives_a_revoked_key_nothing_back() {
+    let (upstream, good, bad) = (Upstream::start(), Key::new(), Key::new());
+    let whole = good.entry("good", "") + &bad.entry("bad", "state = \"revoked\"");
+    let gateway = Setup::with(&upstream, "", &whole).start();
+    let mut file = OpenOptions::new().write(true).truncate(true).open(gateway.keys_path()).unwrap();
+    // Good TOML with both ids, and without the line that matters.
+    let cut = whole.rfind("state").unwrap();
+    file.write_all(&whole.as_bytes()[..cut]).unwrap();
+    file.sync_all().unwrap();
+    let mut conn = gateway.connect();
+    let freed = poll(Duration::from_millis(600), || {
+        assert_eq!(conn.send(&gateway.get("/").bearer(&good)).status, 200);
+        (conn.send(&gateway.get("/").bearer(&bad)).status == 200).then_some(())
+    });
+    assert!(freed.is_none(), "a revoked key was let in");
+    file.write_all(&whole.as_bytes()[cut..]).unwrap();
+    file.write_all(b"note = \"whole\"\n").unwrap();
+    drop(file);
+    gateway.wait_event("reload", |l| l["keys.changed"][0] == "bad");
+    assert_eq!(conn.send(&gateway.get("/").bearer(&bad)).status, 401);
+}
+
+#[test]
+fn another_file_that_is_being_written_holds_up_no_revocation() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    let mut config = OpenOptions::new().append(true).open(gateway.config_path()).unwrap();
+    config.write_all(b"# begun\n").unwrap();
+    let beside = gateway.keys_path().with_extension("new");
+    fs::write(&beside, "").unwrap();
+    fs::rename(&beside, gateway.keys_path()).unwrap();
+    let refused = poll(Duration::from_millis(1500), || {
+        config.write_all(b"# and not closed\n").unwrap();
+        (gateway.get("/").bearer(&key).send().status == 401).then_some(())
+    });
+    assert!(refused.is_some(), "a removed key is still let in");
 }
 
 /// Lays out a folder as kubelet mounts a ConfigMap or Secret: files are links through `..data`.

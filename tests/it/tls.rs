@@ -150,3 +150,23 @@ fn a_client_that_never_shakes_hands_is_cut() {
     assert!(silent.is_closed_by_peer() && halfway.is_closed_by_peer());
     assert!(trusts(&gateway, &key, "a.test", &gateway.dir.path().join("a.pem"), &[]));
 }
+
+#[test]
+fn a_listener_that_moves_in_the_file_keeps_its_certificate_while_the_new_one_is_broken() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let (tls, plain) =
+        ("address = \"127.0.0.1:0\"\ntls = [{ cert = \"a.pem\", key = \"a.key\" }]\n", "address = \"127.0.0.2:0\"\n");
+    let config = format!("[[listener]]\n{tls}[[listener]]\n{plain}");
+    let gateway = Setup::with(&upstream, &config, &key.entry("a", "")).certificate("a", "a.test").start();
+    let file = gateway.dir.path().join("a.pem");
+    std::fs::copy(&file, gateway.dir.path().join("old.pem")).unwrap();
+    std::fs::write(&file, "not a certificate").unwrap();
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap();
+    assert!(text.contains(tls) && text.contains(plain));
+    let swapped = text.replace(tls, "@").replace(plain, tls).replace('@', plain);
+    std::fs::write(gateway.config_path(), swapped).unwrap();
+    gateway.wait_event("reload", |l| l["result"] == "applied");
+    assert!(trusts(&gateway, &key, "a.test", &gateway.dir.path().join("old.pem"), &[]));
+    let auth = format!("x-api-key: {}", key.text);
+    assert_eq!(curl_ok(&["-H", &auth, &format!("http://{}/", gateway.listener(1))]), "ok");
+}
