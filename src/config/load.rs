@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::certificates::load_certificates;
-pub use self::find::{find_config, sidecar};
+pub use self::find::{PLACES, find_config, sidecar};
 pub use self::secret::resolve_secret;
 use super::diagnostics::{Diagnostic, Report, Severity};
 use super::gateway::{self, Gateway, Located};

@@ -7,5 +7,5 @@ pub mod keyfile;
 pub mod load;
 pub(crate) mod mask;
 mod problems;
-mod reader;
+pub(crate) mod reader;
 pub mod source;

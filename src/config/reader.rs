@@ -335,7 +335,7 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, Wrong> {
 }
 
 /// The word that was probably meant.
-pub(super) fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn did_you_mean<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     const LONGEST: usize = 64;
     if text.len() > LONGEST {
         return None;

@@ -59,12 +59,6 @@ impl Bell {
     }
 }
 
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Message")
-    }
-}
-
 /// Watches a set of files that may change with every reload.
 pub struct Watch {
     inbox: Receiver<Message>,

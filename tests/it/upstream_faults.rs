@@ -178,3 +178,32 @@ fn a_reused_connection_that_ends_is_replaced_where_that_is_safe() {
     assert_eq!(reply.status, 502, "{}", reply.everything());
     assert_eq!(upstream.count("/once"), before + 1, "what was sent and may have been done is not sent again");
 }
+
+#[test]
+fn an_upload_whose_answer_is_complete_is_not_held_open() {
+    use std::io::{Read as _, Write as _};
+    let key = Key::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let gateway = Setup::before(&url, "", &key.entry("a", "")).start();
+    let upstream = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        // The client sends no more and does not leave: only the gateway can end this.
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        let mut rest = [0; 4096];
+        loop {
+            match stream.read(&mut rest) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    });
+    let mut conn = gateway.connect();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n", key.text);
+    conn.write((head + "Content-Length: 50000000\r\n\r\nthe beginning").as_bytes()).unwrap();
+    assert_eq!(conn.read_reply("POST").unwrap().status, 200);
+    assert!(upstream.join().unwrap(), "the connection to the upstream is still open");
+}

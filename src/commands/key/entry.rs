@@ -8,6 +8,7 @@ use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, InlineTable, Item, 
 
 use crate::commands::console::Failure;
 use crate::config::mask::quoted;
+use crate::config::reader::did_you_mean;
 
 /// Every entry of the file, in order.
 pub(crate) fn all(document: &mut DocumentMut) -> Result<Vec<&mut dyn TableLike>, Failure> {
@@ -47,18 +48,13 @@ pub(crate) fn only<'d>(document: &'d mut DocumentMut, id: &str) -> Result<&'d mu
 
 /// Nobody has this id; perhaps somebody has one like it.
 pub(crate) fn unknown<'i>(id: &str, ids: impl Iterator<Item = &'i str>) -> Failure {
-    let hint = did_you_mean(id, ids);
+    let hint = hint(id, ids);
     Failure::No(format!("no key has the id {}{hint}", quoted(id)))
 }
 
 /// `; did you mean "NAME"?`, or nothing.
-pub(crate) fn did_you_mean<'i>(word: &str, words: impl Iterator<Item = &'i str>) -> String {
-    let far = 1 + word.len() / 4;
-    words
-        .map(|other| (strsim::damerau_levenshtein(word, other), other))
-        .filter(|(distance, _)| *distance <= far)
-        .min()
-        .map_or_else(String::new, |(_, other)| format!("; did you mean {other:?}?"))
+pub(crate) fn hint<'i>(word: &str, words: impl Iterator<Item = &'i str>) -> String {
+    did_you_mean(word, words).map_or_else(String::new, |other| format!("; did you mean {other:?}?"))
 }
 
 /// Adds an entry after all others.

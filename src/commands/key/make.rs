@@ -104,7 +104,7 @@ fn refuse_unknown_plan(args: &NewArgs, settings: &Settings) -> Result<(), Failur
     if plans.contains(plan) {
         return Ok(());
     }
-    let hint = entry::did_you_mean(plan, plans.iter().map(String::as_str));
+    let hint = entry::hint(plan, plans.iter().map(String::as_str));
     Err(Failure::No(format!("there is no plan {plan:?}{hint}")))
 }
 

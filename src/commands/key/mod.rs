@@ -12,15 +12,15 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use self::change::Refused;
-pub use self::settings::CONFIG_PLACES;
 use self::settings::Settings;
 use super::console::{Console, Failure};
 use crate::cli::{Files, KeyCommand};
+use crate::config::load::PLACES;
 use crate::vocab::clock::Clock;
 
 /// Does it, and gives the exit code.
 pub fn run(command: &KeyCommand, files: &Files, console: &mut Console<'_>, clock: &Clock) -> u8 {
-    run_in(command, files, console, clock, &CONFIG_PLACES.map(PathBuf::from))
+    run_in(command, files, console, clock, &PLACES.map(PathBuf::from))
 }
 
 /// [`run`] with other places to look for a configuration in.

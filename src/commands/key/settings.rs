@@ -16,9 +16,6 @@ use crate::config::load::resolve_secret;
 use crate::config::source::SourceFile;
 use crate::vocab::digest::{Digest, Pepper};
 
-/// Where a configuration is looked for when none is named.
-pub const CONFIG_PLACES: [&str; 3] = ["keyward.toml", "config/keyward.toml", "/etc/keyward/keyward.toml"];
-
 /// The smallest thing that must be in a configuration besides what is asked of it here.
 const UPSTREAM: &str = "upstream.default.servers = [\"http://127.0.0.1\"]\n";
 

@@ -9,7 +9,8 @@ use crate::config::diagnostics::{Diagnostic, Report, Severity};
 use crate::config::gateway::{self, Gateway};
 use crate::config::source::SourceFile;
 
-const PLACES: [&str; 3] = ["./keyward.toml", "./config/keyward.toml", "/etc/keyward/keyward.toml"];
+/// Where a configuration is looked for when none is named.
+pub const PLACES: [&str; 3] = ["./keyward.toml", "./config/keyward.toml", "/etc/keyward/keyward.toml"];
 
 /// The config file: the one given, else `$KEYWARD_CONFIG`, else the first that exists in the usual places.
 pub fn find_config(explicit: Option<PathBuf>) -> Result<PathBuf, Report> {
