@@ -3,6 +3,7 @@
 //! `cargo bench --bench decide`
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ fn request(key: &str) -> HeaderMap {
 
 fn bench_decision(bencher: Bencher<'_, '_>, count: usize, known: bool) {
     let (snapshot, clock) = world(count);
-    let peer = "192.0.2.1:5000".parse().expect("an address");
-    let conn = ConnFacts::new(peer, Transport::Tls("1.3"), Insecure::Refuse);
+    let peer = SocketAddr::from(([192, 0, 2, 1], 5000));
+    let conn = ConnFacts::new(peer.into(), Transport::Tls("1.3"), Insecure::Refuse);
     // Spread over the ring as real traffic is: a lone key would stay in the cache.
     let requests: Vec<HeaderMap> = (0..count.min(10_000))
         .map(|n| request(&secret(n * (count / count.min(10_000)) + if known { 0 } else { count })))

@@ -56,7 +56,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, slot: Slot) {
             (Stream::Tls(Box::new(stream)), transport, protocol)
         }
     };
-    let conn = Rc::new(ConnFacts::new(peer, transport, insecure));
+    let conn = Rc::new(ConnFacts::new(peer.into(), transport, insecure));
     let timers = Rc::clone(&worker.tools().timers);
     let progress = Rc::new(Progress::new(timers, Rc::clone(&conn.activity), protocol == Protocol::Http2));
     let socket = Socket::new(stream, Rc::clone(&progress));

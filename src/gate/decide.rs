@@ -67,7 +67,7 @@ struct Stages<'a> {
 
 impl Stages<'_> {
     fn run(mut self) -> Result<Permit, Refusal> {
-        let client = Client::from(self.conn.peer.ip());
+        let client = Client::from(self.conn.source);
         self.refuse_too_many_headers()?;
         let target = self.target()?;
         self.refuse_insecure()?;

@@ -1,5 +1,6 @@
 //! The verdict without a socket: the whole table of INTERFACE.md §4, as far as it is decided before an upstream is asked.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ impl World {
         let uri = request.target.parse().expect("a target");
         let id = RequestId::new(7);
         let (facts, readable) = Facts::read(self.clock.now(), id, method, uri, Version::HTTP_11, &headers);
-        let peer = request.peer.parse().expect("an address");
-        let conn = ConnFacts::new(peer, request.transport, request.insecure);
+        let peer: SocketAddr = request.peer.parse().expect("an address");
+        let conn = ConnFacts::new(peer.into(), request.transport, request.insecure);
         decide(&self.snapshot, &facts, readable, &conn, &headers)
     }
 

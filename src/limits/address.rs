@@ -8,18 +8,22 @@ use dashmap::DashMap;
 
 use super::policy::{Cell, Policy, Taken};
 use super::report::Reading;
+use crate::request::Peer;
 
 /// Addresses tracked at once, about 100 bytes each. Beyond it, new addresses share one bucket: an attacker with many
 /// addresses throttles newcomers, and cannot buy a fresh bucket by having an old one evicted.
 const ADDRESSES_MAX: usize = 200_000;
 
-/// One client: an IPv4 address, or the /64 that an IPv6 subscriber has to itself.
+/// One client: an IPv4 address, or the /64 that an IPv6 subscriber has to itself. Whoever comes over a Unix socket without
+/// saying for whom is one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client {
     /// The whole address.
     V4([u8; 4]),
     /// The first 64 bits.
     V6([u8; 8]),
+    /// No address.
+    Unix,
 }
 
 impl From<IpAddr> for Client {
@@ -31,6 +35,12 @@ impl From<IpAddr> for Client {
                 Self::V6([a, b, c, d, e, f, g, h])
             }
         }
+    }
+}
+
+impl From<Peer> for Client {
+    fn from(peer: Peer) -> Self {
+        peer.ip().map_or(Self::Unix, Self::from)
     }
 }
 

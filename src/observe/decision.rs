@@ -92,9 +92,11 @@ fn write_conn(line: &mut Line<'_>, conn: &ConnFacts) {
 }
 
 fn write_conn_facts(line: &mut Line<'_>, conn: &ConnFacts) {
-    line.text(name!("client.address"), conn.forwarded_for.as_bytes())
-        .number(name!("client.port"), conn.peer.port().into())
-        .text(name!("network.peer.address"), conn.forwarded_for.as_bytes());
+    line.word(name!("client.address"), &conn.source.to_string());
+    if let Some(port) = conn.source.port() {
+        line.number(name!("client.port"), port.into());
+    }
+    line.word(name!("network.peer.address"), &conn.peer.to_string());
     if let Transport::Tls(version) = conn.transport {
         line.word(name!("tls.protocol.version"), version);
     }

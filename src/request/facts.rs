@@ -1,13 +1,13 @@
 //! `Facts`: one request head, read once. Refuses what has no single reading.
 
 use std::cell::{Cell, OnceCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
+use super::peer::Peer;
 use crate::config::gateway::Insecure;
 use crate::vocab::clock::Now;
 use crate::vocab::denial::Denial;
@@ -67,9 +67,11 @@ pub struct ConnFacts {
     /// Its requests.
     pub activity: Rc<Activity>,
     /// The other end of the socket.
-    pub peer: SocketAddr,
-    /// The peer's address as `X-Forwarded-For` says it.
-    pub forwarded_for: HeaderValue,
+    pub peer: Peer,
+    /// Whom the connection comes from: the peer, or whom the peer names in a PROXY header.
+    pub source: Peer,
+    /// The source's address as `X-Forwarded-For` says it, if it has one.
+    pub forwarded_for: Option<HeaderValue>,
     /// How the bytes came in.
     pub transport: Transport,
     /// Whether a credential may come in without TLS.
@@ -88,12 +90,22 @@ pub enum Transport {
 }
 
 impl ConnFacts {
-    /// The facts of a connection that was just accepted.
-    pub fn new(peer: SocketAddr, transport: Transport, insecure: Insecure) -> Self {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let forwarded_for =
-            HeaderValue::try_from(peer.ip().to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { activity: Rc::default(), peer, forwarded_for, transport, insecure, rendered: OnceCell::new() }
+    /// The facts of a connection that comes from its peer.
+    pub fn new(peer: Peer, transport: Transport, insecure: Insecure) -> Self {
+        Self {
+            activity: Rc::default(),
+            peer,
+            source: peer,
+            forwarded_for: forwarded_for(peer),
+            transport,
+            insecure,
+            rendered: OnceCell::new(),
+        }
+    }
+
+    /// The facts of a connection whose peer passes it on for somebody else.
+    pub fn with_source(self, source: Peer) -> Self {
+        Self { source, forwarded_for: forwarded_for(source), ..self }
     }
 
     /// `https` or `http`.
@@ -103,6 +115,10 @@ impl ConnFacts {
             Transport::Tls(_) => "https",
         }
     }
+}
+
+fn forwarded_for(source: Peer) -> Option<HeaderValue> {
+    HeaderValue::try_from(source.ip()?.to_string()).ok()
 }
 
 /// 128 random bits in 32 lower-case hexadecimal characters, as nginx's `$request_id`.

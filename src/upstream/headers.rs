@@ -87,7 +87,10 @@ pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderV
     if has_cookies {
         join_cookies(headers);
     }
-    headers.insert(&X_FORWARDED_FOR, conn.forwarded_for.clone());
+    match &conn.forwarded_for {
+        Some(address) => headers.insert(&X_FORWARDED_FOR, address.clone()),
+        None => headers.remove(&X_FORWARDED_FOR),
+    };
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme()));
     headers.insert(&X_FORWARDED_HOST, host.clone());
     headers.insert(HOST, host.clone());
@@ -137,6 +140,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::config::gateway::Insecure;
     use crate::request::Transport;
@@ -147,8 +152,8 @@ mod tests {
             headers
                 .append(HeaderName::try_from(*name).expect("a name"), HeaderValue::try_from(*value).expect("a value"));
         }
-        let peer = "192.0.2.7:1234".parse().expect("an address");
-        let conn = ConnFacts::new(peer, Transport::Tls("1.3"), Insecure::Refuse);
+        let peer = SocketAddr::from(([192, 0, 2, 7], 1234));
+        let conn = ConnFacts::new(peer.into(), Transport::Tls("1.3"), Insecure::Refuse);
         let identity = [HeaderName::from_static("x-consumer-id")];
         prepare_request(&mut headers, &conn, &HeaderValue::from_static("a.example"), &identity);
         let mut left: Vec<_> = headers
