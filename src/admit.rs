@@ -41,8 +41,8 @@ pub struct Admitted {
 pub struct Limited {
     /// Which kind of limit.
     pub denial: Denial,
-    /// The limit.
-    pub reading: Reading,
+    /// The limit, where it is one that fills up again.
+    pub reading: Option<Reading>,
 }
 
 impl Admitted {
@@ -86,7 +86,7 @@ impl WideLimits {
         let of_address = match &self.per_ip {
             None => None,
             Some(per_ip) => {
-                let limited = || Limited { denial: Denial::IpLimited, reading: per_ip.read(client, now.mono) };
+                let limited = || Limited::by(Denial::IpLimited, per_ip.read(client, now.mono));
                 Some((per_ip, per_ip.take(client, now.mono).ok_or_else(limited)?))
             }
         };
@@ -96,21 +96,34 @@ impl WideLimits {
             if let Some((per_ip, taken)) = of_address {
                 per_ip.give_back(client, taken);
             }
-            return Err(Limited { denial: Denial::TotalLimited, reading: total.read(now.mono) });
+            return Err(Limited::by(Denial::TotalLimited, total.read(now.mono)));
         }
         Ok(())
     }
 }
 
-fn has_room(denial: Denial, reading: Reading) -> Result<(), Limited> {
-    if reading.remaining > 0 { Ok(()) } else { Err(Limited { denial, reading }) }
+impl Limited {
+    const fn by(denial: Denial, reading: Reading) -> Self {
+        Self { denial, reading: Some(reading) }
+    }
 }
 
-/// Charges the request to every limit it falls under, or to none.
+fn has_room(denial: Denial, reading: Reading) -> Result<(), Limited> {
+    if reading.remaining > 0 { Ok(()) } else { Err(Limited::by(denial, reading)) }
+}
+
+/// Charges the request to every limit it falls under, or to none. `body_bytes` gives the length of its body by its
+/// own account, zero where it has none.
 ///
 /// # Errors
-/// The first limit, narrow before wide, that has no room.
-pub fn admit(wide: &WideLimits, passage: Passage, client: Client, now: Now) -> Result<Admitted, Limited> {
+/// The first limit, narrow before wide, that has no room; [`Denial::BodyTooLarge`] where all have.
+pub fn admit(
+    wide: &WideLimits,
+    passage: Passage,
+    client: Client,
+    body_bytes: impl FnOnce() -> u64,
+    now: Now,
+) -> Result<Admitted, Limited> {
     let (route, identified) = match passage {
         Passage::Open(open) => (Arc::clone(open.route()), None),
         Passage::Keyed(identified, route) => (route, Some(identified)),
@@ -120,6 +133,9 @@ pub fn admit(wide: &WideLimits, passage: Passage, client: Client, now: Now) -> R
         has_room(Denial::RateLimited, bucket.read(now.mono))?;
     }
     wide.check(client, now)?;
+    if route.body_bytes_max < u64::MAX && body_bytes() > route.body_bytes_max {
+        return Err(Limited { denial: Denial::BodyTooLarge, reading: None });
+    }
 
     take_all(buckets, || wide.take(client, now), now)?;
     let reading = buckets.iter().map(|b| b.read(now.mono)).reduce(Reading::nearer);
@@ -131,7 +147,7 @@ fn take_all(buckets: &[Arc<Bucket>], last: impl FnOnce() -> Result<(), Limited>,
     let Some((first, rest)) = buckets.split_first() else {
         return last();
     };
-    let limited = || Limited { denial: Denial::RateLimited, reading: first.read(now.mono) };
+    let limited = || Limited::by(Denial::RateLimited, first.read(now.mono));
     let taken = first.take(now.mono).ok_or_else(limited)?;
     take_all(rest, last, now).inspect_err(|_| first.give_back(taken))
 }

@@ -112,6 +112,8 @@ pub struct Http {
     pub connections_per_ip_max: Option<usize>,
     /// Concurrent HTTP/2 streams of one connection.
     pub h2_streams_max: u32,
+    /// Bytes of a request body on routes that do not say otherwise; `None` = any number (`none` in the file).
+    pub body_bytes_max: Option<u64>,
 }
 
 /// `[keys]`
@@ -219,6 +221,8 @@ pub struct Route {
     pub preflight: Preflight,
     /// Until the response head.
     pub timeout: Duration,
+    /// Bytes of a request body; `None` = any number. Absent in the file: that of `[http]`.
+    pub body_bytes_max: Option<u64>,
 }
 
 /// `route.host`, lower-cased.

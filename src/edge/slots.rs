@@ -86,6 +86,7 @@ mod tests {
             connections_max: 3,
             connections_per_ip_max: Some(2),
             h2_streams_max: 0,
+            body_bytes_max: None,
         };
         let slots = Arc::new(Slots::default());
         let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|a| a.parse().expect("an address"));

@@ -15,6 +15,7 @@ use crate::credential::{Found, Presented};
 use crate::keys::{Identified, Rejected, identify};
 use crate::limits::address::Client;
 use crate::record::Trail;
+use crate::request::facts::declared_length;
 use crate::request::target::canonical;
 use crate::request::{ConnFacts, Facts, Transport};
 use crate::route::{self, GuardedRoute, Route, Routed};
@@ -76,7 +77,9 @@ impl Stages<'_> {
             Routed::Open(open) => (Passage::Open(open), None),
             Routed::Guarded(guarded) => self.key(guarded)?,
         };
-        let admitted = admit(&self.snapshot.wide, passage, client, self.facts.now).map_err(|l| self.limited(l))?;
+        let body_bytes = || declared_length(self.headers);
+        let admitted =
+            admit(&self.snapshot.wide, passage, client, body_bytes, self.facts.now).map_err(|l| self.limited(l))?;
         self.trail.reading = admitted.reading().cloned();
         let upstream = Arc::clone(&self.snapshot.upstreams[admitted.route().upstream]);
         Ok(Permit { admitted, upstream, credential, target })
@@ -168,7 +171,7 @@ impl Stages<'_> {
     }
 
     fn limited(&mut self, limited: Limited) -> Refusal {
-        self.trail.reading = Some(limited.reading.clone());
+        self.trail.reading.clone_from(&limited.reading);
         Refusal::new(limited.denial).with_reading(limited.reading)
     }
 }

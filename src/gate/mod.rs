@@ -104,7 +104,7 @@ async fn pass_on(
     prepare_request(&mut headers, &open.record().conn, host, &settings.passing.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
-    let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing);
+    let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route().body_bytes_max);
     let mut request = Request::new(body);
     *request.method_mut() = facts.method.clone();
     *request.uri_mut() = target.into();
@@ -137,6 +137,7 @@ fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Response<Resp
         ForwardError::Unavailable(_) => (Denial::UpstreamUnavailable, Outcome::UpstreamGone),
         ForwardError::Timeout => (Denial::UpstreamTimeout, Outcome::Timeout(Fault::Upstream)),
         ForwardError::Failed(_) | ForwardError::Unasked => (Denial::UpstreamError, Outcome::UpstreamGone),
+        ForwardError::Client(State::TooLarge) => (Denial::BodyTooLarge, Outcome::Complete),
         ForwardError::Client(state) => {
             let stalled = *state == State::Stalled;
             open.transfer().outcome = if stalled { Outcome::Timeout(Fault::Client) } else { Outcome::ClientGone };

@@ -48,8 +48,8 @@ impl Refusal {
     }
 
     /// A 429 names the limit.
-    pub fn with_reading(self, reading: Reading) -> Self {
-        Self { reading: Some(reading), ..self }
+    pub fn with_reading(self, reading: Option<Reading>) -> Self {
+        Self { reading, ..self }
     }
 }
 
@@ -73,8 +73,9 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
         set_retry_after(&mut headers, reading);
     }
     set_audit_headers(&mut headers, record);
-    if refusal.denial == Denial::MalformedRequest && record.facts.version < Version::HTTP_2 {
-        // Where this request ends is not certain: what follows must not be read as the next.
+    let is_the_last = matches!(refusal.denial, Denial::MalformedRequest | Denial::BodyTooLarge);
+    if is_the_last && record.facts.version < Version::HTTP_2 {
+        // Where this request ends is not certain, or nobody wants to read that far: what follows is not the next.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 

@@ -19,10 +19,7 @@ pub(super) fn event(record: &Record) -> &'static str {
 
 /// Every field that applies.
 pub(super) fn write(line: &mut Line<'_>, record: &Record) {
-    let decision = match record.verdict {
-        Verdict::Allow => "allow",
-        Verdict::Deny(_) => "deny",
-    };
+    let decision = if record.is_refused() { "deny" } else { "allow" };
     line.word(name!("decision"), decision).word(name!("reason"), record.reason());
     if let Some(fault) = record.fault() {
         line.word(name!("fault"), fault.as_str());

@@ -66,7 +66,7 @@ pub enum Verdict {
 pub struct Transfer {
     /// Status that the client was sent.
     pub status: Option<u16>,
-    /// The upstream failed before its response head.
+    /// Why it failed after it was allowed: the upstream before its response head, or the request's body.
     pub failure: Option<Denial>,
     /// Where it was sent.
     pub upstream: Option<Arc<Upstream>>,
@@ -99,13 +99,16 @@ pub enum Outcome {
 impl Transfer {
     /// The request's body has not ended.
     pub fn is_uploading(&self) -> bool {
-        self.request_body.as_deref().is_some_and(|body| body.state() == State::Underway)
+        self.request_body.as_deref().is_some_and(|body| body.state() != State::Sent)
     }
 
     /// The response ended early. If the request's body did, too, the upstream only followed the client.
     pub fn break_off(&mut self, otherwise: Outcome) {
+        let is_too_large = self.request_body.as_deref().is_some_and(|body| body.state() == State::TooLarge);
+        self.failure = is_too_large.then_some(Denial::BodyTooLarge).or(self.failure);
         self.outcome = match self.request_body.as_deref().map(Progress::state) {
-            Some(State::Broken) => Outcome::ClientGone,
+            // Of the two sides it is the client's that ended the exchange, though it was us who cut it.
+            Some(State::Broken | State::TooLarge) => Outcome::ClientGone,
             Some(State::Stalled) => Outcome::Timeout(Fault::Client),
             Some(State::Underway | State::Sent) | None => otherwise,
         };
@@ -130,6 +133,15 @@ impl Record {
         match (self.verdict, self.transfer.failure) {
             (Verdict::Deny(denial), _) | (Verdict::Allow, Some(denial)) => denial.reason(),
             (Verdict::Allow, None) => "allowed",
+        }
+    }
+
+    /// Whether the client was refused, at once or by what it sent later.
+    pub const fn is_refused(&self) -> bool {
+        match (self.verdict, self.transfer.failure) {
+            (Verdict::Deny(_), _) => true,
+            (Verdict::Allow, Some(denial)) => matches!(denial.fault(), Fault::Client),
+            (Verdict::Allow, None) => false,
         }
     }
 

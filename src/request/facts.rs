@@ -243,6 +243,13 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<(), Denial> {
     }
 }
 
+/// How long a body is by its own account, in bytes; zero where it does not say.
+pub fn declared_length(headers: &HeaderMap) -> u64 {
+    let Some(value) = headers.get(CONTENT_LENGTH) else { return 0 };
+    // The parsers of both protocols have refused what is no number; one that does not fit here fits no limit either.
+    value.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
+}
+
 /// Reads `host[:port]` of RFC 3986 without userinfo, and without percent-encoding: no name on the network needs it, and a
 /// name that is spelled in two ways would walk past a route's host. Gives the length of the name, without the dot of the
 /// root.

@@ -20,6 +20,8 @@ pub struct Route {
     pub preflight: Preflight,
     /// Until the response head.
     pub timeout: Duration,
+    /// Bytes of a request body; `u64::MAX` = any number.
+    pub body_bytes_max: u64,
     /// Index into the snapshot's upstreams.
     pub upstream: usize,
     host: HostPattern,
@@ -35,6 +37,7 @@ impl Route {
             auth: route.auth,
             preflight: route.preflight,
             timeout: route.timeout,
+            body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
             upstream,
             host: route.host.clone(),
             path: route.path.clone(),
@@ -137,6 +140,7 @@ mod tests {
             auth: Auth::Key,
             preflight: Preflight::Pass,
             timeout: Duration::from_secs(60),
+            body_bytes_max: None,
         };
         Route::new(&route, 0)
     }

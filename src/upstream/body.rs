@@ -35,6 +35,8 @@ pub enum State {
     Stalled,
     /// The client broke off, or sent what is no body.
     Broken,
+    /// It has grown beyond the route's `body_bytes_max`.
+    TooLarge,
 }
 
 impl Progress {
@@ -68,21 +70,26 @@ struct Streamed {
     progress: Rc<Progress>,
     watch: Watch,
     passing: Arc<Passing>,
+    bytes_max: u64,
 }
 
 impl RequestBody {
-    /// Takes over the client's body; the second value tells how far it has come, where there is one.
-    pub fn new(incoming: Incoming, timers: &Rc<Timers>, passing: &Arc<Passing>) -> (Self, Option<Rc<Progress>>) {
+    /// Takes over the client's body, of which at most `bytes_max` bytes may come; the second value tells how far it has
+    /// come, where there is one.
+    pub fn new(
+        incoming: Incoming,
+        timers: &Rc<Timers>,
+        passing: &Arc<Passing>,
+        bytes_max: u64,
+    ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
         }
         let progress = Rc::new(Progress::default());
         progress.last_ms.set(timers.now_ms());
         let watch = Watch::new(Rc::clone(timers));
-        (
-            Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, passing: Arc::clone(passing) })),
-            Some(progress),
-        )
+        let passing = Arc::clone(passing);
+        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, passing, bytes_max })), Some(progress))
     }
 }
 
@@ -95,6 +102,9 @@ pub enum BodyError {
     /// The client's side fell silent.
     #[error("the client sent nothing for too long")]
     Idle,
+    /// The client sent more than the route takes.
+    #[error("the request body is too large")]
+    TooLarge,
 }
 
 impl Body for RequestBody {
@@ -126,6 +136,10 @@ impl Body for RequestBody {
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 progress.bytes.set(progress.bytes.get() + length as u64);
+                if progress.bytes.get() > body.bytes_max {
+                    progress.state.set(State::TooLarge);
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                }
                 if body.incoming.is_end_stream() {
                     progress.state.set(State::Sent);
                 }

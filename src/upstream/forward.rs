@@ -41,8 +41,8 @@ pub enum ForwardError {
     /// It switched protocols though nobody asked it to.
     #[error("the upstream switched protocols unasked")]
     Unasked,
-    /// The client stopped sending its body, so that there is nobody to answer.
-    #[error("the client did not finish its request")]
+    /// The request body ended early: the client stopped sending it, or sent too much.
+    #[error("the request body did not end as it should")]
     Client(State),
 }
 
@@ -93,7 +93,9 @@ pub async fn forward(
             Some(Err(mut failed)) => match (failed.take_message(), copy, progress.map(Progress::state)) {
                 (Some(unsent), _, _) if is_reused => request = unsent,
                 (_, Some(copy), _) if is_hang_up(failed.error()) => request = *copy,
-                (_, _, Some(state @ (State::Stalled | State::Broken))) => return Err(ForwardError::Client(state)),
+                (_, _, Some(state @ (State::Stalled | State::Broken | State::TooLarge))) => {
+                    return Err(ForwardError::Client(state));
+                }
                 _ => return Err(ForwardError::Failed(failed.into_error())),
             },
         }

@@ -46,6 +46,8 @@ pub enum Denial {
     Quarantined,
     /// One of the key's own limits.
     RateLimited,
+    /// The body is larger than `body_bytes_max`, by its own account or as it comes.
+    BodyTooLarge,
     /// No connection to the upstream.
     UpstreamUnavailable,
     /// No response head in time.
@@ -67,7 +69,7 @@ pub enum Fault {
 
 impl Denial {
     /// All of them, in the order of INTERFACE.md §4.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MalformedRequest,
         Self::InsecureTransport,
         Self::IpLimited,
@@ -88,6 +90,7 @@ impl Denial {
         Self::RotatedOut,
         Self::Quarantined,
         Self::RateLimited,
+        Self::BodyTooLarge,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::UpstreamError,
@@ -116,6 +119,7 @@ impl Denial {
             Self::RotatedOut => "rotated_out",
             Self::Quarantined => "quarantined",
             Self::RateLimited => "rate_limited",
+            Self::BodyTooLarge => "body_too_large",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamError => "upstream_error",
@@ -189,6 +193,9 @@ impl Denial {
             }
             Self::RateLimited => {
                 Face::new(429, "rate_limited", "This API key has used up its limit; see Retry-After.", Client)
+            }
+            Self::BodyTooLarge => {
+                Face::new(413, "body_too_large", "The request body is larger than this resource takes.", Client)
             }
             Self::UpstreamUnavailable => {
                 let detail = "The service behind the gateway cannot be reached.";
@@ -296,6 +303,7 @@ mod tests {
             (401, "missing_key"),
             (400, "duplicate_credential"),
             (401, "invalid_key"),
+            (413, "body_too_large"),
             (502, "upstream_unavailable"),
             (504, "upstream_timeout"),
             (502, "upstream_error"),

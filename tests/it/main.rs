@@ -4,6 +4,7 @@
 mod harness;
 
 mod bodies;
+mod body_limits;
 mod bulk;
 mod canary;
 mod check;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Auth, HostPattern, PathPattern, Preflight, Route};
+use super::server::body_bytes;
+use super::{Auth, HostPattern, Http, PathPattern, Preflight, Route};
 use crate::config::problems::Wrong;
 use crate::config::reader::{Neutral, Table};
 
@@ -18,7 +19,7 @@ pub(super) struct Read {
 }
 
 /// The route of a file without any: everything to upstream `default`, with a key.
-pub(super) fn implied() -> Route {
+pub(super) fn implied(http: &Http) -> Route {
     Route {
         name: "default".to_owned(),
         host: HostPattern::Any,
@@ -28,11 +29,12 @@ pub(super) fn implied() -> Route {
         auth: Auth::Key,
         preflight: Preflight::Pass,
         timeout: Duration::from_secs(60),
+        body_bytes_max: http.body_bytes_max,
     }
 }
 
-pub(super) fn route(mut table: Table<'_>) -> Read {
-    let default = implied();
+pub(super) fn route(mut table: Table<'_>, http: &Http) -> Read {
+    let default = implied(http);
     let name_item = table.get("name");
     let name = name_item.as_ref().and_then(|item| item.parsed(name));
     let (host_text, host) = pattern(&mut table, "host", "", host);
@@ -44,6 +46,7 @@ pub(super) fn route(mut table: Table<'_>) -> Read {
     let preflight = [("pass", Preflight::Pass), ("check", Preflight::Check)];
     let preflight = table.one_of("preflight", &preflight, default.preflight);
     let timeout = table.duration("timeout", default.timeout);
+    let body_bytes_max = table.parsed("body_bytes_max", body_bytes).unwrap_or(default.body_bytes_max);
     later(&mut table);
     table.finish();
     Read {
@@ -58,6 +61,7 @@ pub(super) fn route(mut table: Table<'_>) -> Read {
             auth,
             preflight,
             timeout,
+            body_bytes_max,
         },
     }
 }
@@ -84,7 +88,6 @@ fn later(table: &mut Table<'_>) {
     table.later("sensitive", &[Neutral::False]);
     table.later("strip_prefix", &[Neutral::Text("")]);
     table.later("add_prefix", &[Neutral::Text("")]);
-    table.later("body_bytes_max", &[Neutral::Text("none")]);
     table.later("request_headers", &[Neutral::EmptyTable]);
     table.later("response_headers", &[Neutral::EmptyTable]);
 }

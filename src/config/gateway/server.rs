@@ -135,6 +135,7 @@ pub(super) fn http(file: &mut Table<'_>) -> Http {
         connections_max: 10_000,
         connections_per_ip_max: None,
         h2_streams_max: 128,
+        body_bytes_max: None,
     };
     if let Some(mut table) = file.table("http") {
         http.header_timeout = table.duration("header_timeout", http.header_timeout);
@@ -146,10 +147,18 @@ pub(super) fn http(file: &mut Table<'_>) -> Http {
         let per_ip = table.integer("connections_per_ip_max", 0..=10_000_000, 0);
         http.connections_per_ip_max = (per_ip > 0).then_some(per_ip as usize);
         http.h2_streams_max = table.integer("h2_streams_max", 1..=10_000, 128);
-        table.later("body_bytes_max", &[Neutral::Text("none")]);
+        http.body_bytes_max = table.parsed("body_bytes_max", body_bytes).flatten();
         table.finish();
     }
     http
+}
+
+/// A size, or `none`.
+pub(super) fn body_bytes(text: &str) -> Result<Option<u64>, Wrong> {
+    match text {
+        "none" => Ok(None),
+        text => Ok(Some(units::parse_size(text)?)),
+    }
 }
 
 /// hyper cannot hold a head to less than 8 KiB; more than 1 MiB is no head.

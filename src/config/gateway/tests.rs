@@ -68,14 +68,14 @@ fn what_the_example_calls_coming_is_refused() {
         let codes = bad(&format!("{path}{option}\n"));
         assert_eq!(codes, ["not-supported-yet"], "{path}{option}");
     }
-    assert_eq!(count, 32);
+    assert_eq!(count, 30);
 }
 
 #[test]
 fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
-    let neutral = "[server]\ntrusted_proxies = []\n[http]\nbody_bytes_max = \"none\"\n[limits]\nfailures_per_ip = \"none\"\n\
+    let neutral = "[server]\ntrusted_proxies = []\n[limits]\nfailures_per_ip = \"none\"\n\
         open = \"none\"\n[[listener]]\nclient_auth = \"off\"\nproxy_protocol = false\n[[route]]\nroles = []\nlimits = []\n\
-        cost = 1\nmode = \"enforce\"\nsensitive = false\nstrip_prefix = \"\"\nadd_prefix = \"\"\nbody_bytes_max = \"none\"\n\
+        cost = 1\nmode = \"enforce\"\nsensitive = false\nstrip_prefix = \"\"\nadd_prefix = \"\"\n\
         request_headers = {}\nresponse_headers = {}\n[log]\nrotate = {}\nskip = []\n[metrics]\n[upstream.b]\n\
         servers = [\"http://b\"]\nbalance = \"round_robin\"\nprotocol = \"http/1.1\"\nretries = 0\nhost = \"preserve\"\n";
     good(neutral);

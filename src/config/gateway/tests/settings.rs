@@ -14,7 +14,8 @@ fn refused(before: &str, values: &[&str], code: &str) {
 fn server_and_http() {
     let gateway = good(
         "[server]\nworkers = 3\nshutdown_grace = \"0\"\n[http]\nheader_timeout = \"250ms\"\nheader_bytes_max = \"8KiB\"\n\
-         headers_max = 0x10\nconnections_per_ip_max = 7\n",
+         headers_max = 0x10\nconnections_per_ip_max = 7\nbody_bytes_max = \"1MiB\"\n[[route]]\nname = \"a\"\n\
+         path = \"/a\"\n[[route]]\npath = \"/b\"\nbody_bytes_max = \"0B\"\n[[route]]\npath = \"/c\"\nbody_bytes_max = \"none\"\n",
     );
     assert_eq!(gateway.server.workers, 3);
     assert_eq!(gateway.server.shutdown_grace, Duration::ZERO);
@@ -22,6 +23,8 @@ fn server_and_http() {
     assert_eq!(gateway.http.header_bytes_max, 8_192);
     assert_eq!(gateway.http.headers_max, 16);
     assert_eq!(gateway.http.connections_per_ip_max, Some(7));
+    let of_routes: Vec<_> = gateway.routes.iter().map(|route| route.body_bytes_max).collect();
+    assert_eq!(of_routes, [Some(1 << 20), Some(0), None], "a route has the general one unless it says otherwise");
 
     refused("[server]\nworkers = ", &["-1", "1025", "99999999999999999999"], "invalid-value");
     refused("[server]\nworkers = ", &["\"4\"", "1.0", "true", "[]"], "wrong-type");
@@ -29,6 +32,11 @@ fn server_and_http() {
     refused("[http]\nidle_timeout = ", &["\"0\"", "\"0s\"", "\"-1s\""], "invalid-value");
     refused("[http]\nidle_timeout = ", &["75", "75.5"], "wrong-type");
     refused("[http]\nheader_bytes_max = ", &["\"4KiB\"", "\"2MiB\"", "\"32KB\"", "\"none\""], "invalid-value");
+    for table in ["[http]", "[[route]]"] {
+        let before = format!("{table}\nbody_bytes_max = ");
+        refused(&before, &["\"\"", "\"10\"", "\"10MB\"", "\"-1B\"", "\"20000000000GiB\""], "invalid-value");
+        refused(&before, &["10", "false"], "wrong-type");
+    }
     refused("[http]\nheaders_max = ", &["0", "10001"], "invalid-value");
     refused("", &["server = 1", "http = []"], "wrong-type");
     refused("", &["serve = 1", "[htp]"], "unknown-key");
