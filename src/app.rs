@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::config::diagnostics::Report;
-use crate::edge::listener::bind;
+use crate::edge::listener::{ListeningSocket, bind};
 use crate::edge::slots::Slots;
 use crate::edge::tls::Tls;
 use crate::edge::worker::{self, Bound, Phase, Shared};
@@ -172,7 +172,7 @@ fn bind_all(sources: &Sources, workers: usize) -> Result<(Vec<Listening>, Vec<Ve
             sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr).map_err(failed)?;
         listening.push(Listening { address, tls: !listener.tls.is_empty() });
         for (bound, socket) in per_worker.iter_mut().zip(sockets) {
-            bound.push(Bound { socket, index, tls: !listener.tls.is_empty() });
+            bound.push(Bound { socket: ListeningSocket::Tcp(socket), index, tls: !listener.tls.is_empty() });
         }
     }
     Ok((listening, per_worker))

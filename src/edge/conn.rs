@@ -2,34 +2,34 @@
 
 use std::error::Error;
 use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use http::{Request, Version};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::slots::Slot;
-use super::socket::{Progress, Socket, Stream};
+use super::socket::{Progress, Socket};
+use super::stream::{Stream, Wire};
 use super::tls::version_text;
 use super::worker::Worker;
 use crate::config::gateway::{Http, Insecure};
 use crate::gate;
-use crate::request::{ConnFacts, Transport};
+use crate::request::{ConnFacts, Peer, Transport};
 use crate::timer::Watch;
 
 /// What a listener says of the connections it accepts.
 pub struct Accepted {
     /// The socket.
-    pub stream: TcpStream,
+    pub wire: Wire,
     /// Its other end.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Present on a listener with certificates.
     pub tls: Option<TlsAcceptor>,
     /// The listener's `insecure`.
@@ -39,11 +39,11 @@ pub struct Accepted {
 /// Serves a connection to its end. Nothing that happens on it concerns any other.
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted, slot: Slot) {
     let http = worker.snapshot().http.clone();
-    let Accepted { stream, peer, tls, insecure } = accepted;
+    let Accepted { wire, peer, tls, insecure } = accepted;
     let (stream, transport, protocol) = match tls {
-        None => (Stream::Plain(stream), Transport::Plain, Protocol::ByPreface),
+        None => (Stream::Plain(wire), Transport::Plain, Protocol::ByPreface),
         Some(acceptor) => {
-            let Ok(Ok(stream)) = tokio::time::timeout(http.header_timeout, acceptor.accept(stream)).await else {
+            let Ok(Ok(stream)) = tokio::time::timeout(http.header_timeout, acceptor.accept(wire)).await else {
                 return;
             };
             let session = stream.get_ref().1;
@@ -56,7 +56,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, slot: Slot) {
             (Stream::Tls(Box::new(stream)), transport, protocol)
         }
     };
-    let conn = Rc::new(ConnFacts::new(peer.into(), transport, insecure));
+    let conn = Rc::new(ConnFacts::new(peer, transport, insecure));
     let timers = Rc::clone(&worker.tools().timers);
     let progress = Rc::new(Progress::new(timers, Rc::clone(&conn.activity), protocol == Protocol::Http2));
     let socket = Socket::new(stream, Rc::clone(&progress));
@@ -83,25 +83,34 @@ async fn exchange(
     let service = service_fn({
         let (worker, conn, progress) = (Rc::clone(&worker), Rc::clone(&conn), Rc::clone(&progress));
         move |request: Request<Incoming>| {
-            progress.head_is_whole(request.version() == Version::HTTP_2);
-            gate::handle(worker.tools(), &worker.snapshot(), &conn, worker.next_request_id(), request)
+            let is_http2 = request.version() == Version::HTTP_2;
+            progress.head_is_whole(is_http2);
+            let answer = gate::handle(worker.tools(), &worker.snapshot(), &conn, worker.next_request_id(), request);
+            Last { answer, worker: Rc::clone(&worker), is_http2 }
         }
     });
     let builder = builder(http, protocol);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let mut watch = Watch::new(Rc::clone(&worker.tools().timers));
-    let mut is_draining = false;
+    let mut is_closing = false;
     let ended = poll_fn(|context| {
-        if worker.is_draining() && !is_draining {
-            is_draining = true;
-            connection.as_mut().graceful_shutdown();
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                return Poll::Ready(Some(result));
+            }
+            let mut deadline = progress.deadline_ms(&worker.snapshot().http);
+            if worker.is_draining() && !is_closing {
+                if progress.is_drained() {
+                    is_closing = true;
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
+                deadline = deadline.into_iter().chain(progress.drained_at_ms()).min();
+            }
+            // Without a deadline it is still armed: a drain wakes every watch.
+            watch.arm_at(deadline.unwrap_or(u64::MAX));
+            return watch.poll_expired(context).map(|()| None);
         }
-        if let Poll::Ready(result) = connection.as_mut().poll(context) {
-            return Poll::Ready(Some(result));
-        }
-        // Without a deadline it is still armed: a drain wakes every watch.
-        watch.arm_at(progress.deadline_ms(&worker.snapshot().http).unwrap_or(u64::MAX));
-        watch.poll_expired(context).map(|()| None)
     })
     .await;
     let partial = progress.has_partial_head();
@@ -110,6 +119,30 @@ async fn exchange(
         Some(Err(error)) => note_failure(&worker, &conn, &*error, partial),
         None if partial => note_unreadable(&worker, &conn, None, "timeout"),
         None => {}
+    }
+}
+
+/// An answer, which is the last on its HTTP/1 connection if the worker drains by then.
+struct Last<F> {
+    answer: F,
+    worker: Rc<Worker>,
+    is_http2: bool,
+}
+
+impl<F: Future<Output = Result<Response<B>, E>> + Unpin, B, E> Future for Last<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let mut answer = Pin::new(&mut self.answer).poll(context);
+        if let Poll::Ready(Ok(response)) = &mut answer
+            && self.worker.is_draining()
+            && !self.is_http2
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            // The client knows before it sends another (RFC 9112 §9.6), and hyper closes after it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 }
 

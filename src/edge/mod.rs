@@ -1,8 +1,10 @@
 //! From socket to request: listeners, TLS, and the connections of one worker.
 
+mod accept;
 pub mod conn;
 pub mod listener;
 pub mod slots;
 pub mod socket;
+pub mod stream;
 pub mod tls;
 pub mod worker;

@@ -25,9 +25,8 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// A place for a connection from `address`, unless `http`'s limits are reached.
-    pub fn take(self: &Arc<Self>, address: IpAddr, http: &Http) -> Option<Slot> {
-        let address = address.to_canonical();
+    /// A place for a connection from `address` (none: over a Unix socket, or not known yet), unless `http`'s limits are reached.
+    pub fn take(self: &Arc<Self>, address: Option<IpAddr>, http: &Http) -> Option<Slot> {
         let taken = self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
             (open < http.connections_max).then_some(open + 1)
         });
@@ -37,7 +36,7 @@ impl Slots {
         }
         // From here on the slot gives back what it took, also on the way out below.
         let mut slot = Slot { slots: Arc::clone(self), counted_for: None };
-        if let Some(max) = http.connections_per_ip_max {
+        if let (Some(max), Some(address)) = (http.connections_per_ip_max, address) {
             let mut count = self.per_ip.entry(address).or_insert(0);
             if *count >= max {
                 drop(count);
@@ -89,7 +88,7 @@ mod tests {
             body_bytes_max: None,
         };
         let slots = Arc::new(Slots::default());
-        let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|a| a.parse().expect("an address"));
+        let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|a| Some(a.parse().expect("an address")));
         let held = [slots.take(a, &http), slots.take(a, &http)];
         assert!(held.iter().all(Option::is_some));
         assert!(slots.take(a, &http).is_none(), "the address has its two");

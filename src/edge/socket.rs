@@ -8,9 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
+use super::stream::Stream;
 use crate::config::gateway::Http;
 use crate::request::Activity;
 use crate::timer::{TICK, Timers};
@@ -19,14 +18,9 @@ use crate::timer::{TICK, Timers};
 /// reset (RFC 9112 §9.6).
 const LINGER_BYTES: usize = 1 << 20;
 const LINGER_FOR: Duration = Duration::from_secs(2);
-
-/// A connection's stream.
-pub enum Stream {
-    /// In the clear.
-    Plain(TcpStream),
-    /// Over TLS.
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// How long a connection is kept through a drain after its last use: until then the client's next request may be on the
+/// wire, and would meet a closed connection.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
 /// What a connection is waiting for, in milliseconds of the worker's timers.
 pub struct Progress {
@@ -92,6 +86,22 @@ impl Progress {
             Some(since) => Some(after(since, http.header_timeout)),
             None => Some(after(self.idle_since.get(), http.idle_timeout)),
         }
+    }
+
+    /// When a connection may be closed that waits for no more than its next request; `None` while it does not.
+    ///
+    /// At once over HTTP/2, where closing loses no request: GOAWAY says which were taken (RFC 9113 §6.8).
+    pub fn drained_at_ms(&self) -> Option<u64> {
+        if self.multiplexed.get() {
+            return Some(0);
+        }
+        let is_idle = self.activity.requests() == 0 && !self.was_busy.get() && !self.has_partial_head.get();
+        is_idle.then(|| self.idle_since.get().saturating_add((DRAIN_IDLE + TICK).as_millis() as u64))
+    }
+
+    /// Whether now is such a moment.
+    pub fn is_drained(&self) -> bool {
+        self.drained_at_ms().is_some_and(|at| at <= self.timers.now_ms())
     }
 
     /// Its time is over: the connection ends with whatever result it has.
@@ -180,37 +190,5 @@ impl AsyncWrite for Socket {
             self.progress.lingering_since.set(Some(self.progress.timers.now_ms()));
         }
         self.poll_linger(context)
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
     }
 }

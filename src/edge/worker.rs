@@ -3,18 +3,17 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
-use super::conn::{Accepted, serve};
+use super::accept::{Entry, accept};
+use super::listener::{Listener, ListeningSocket};
 use super::slots::Slots;
 use crate::gate::Tools;
 use crate::observe::log::Log;
@@ -25,9 +24,6 @@ use crate::snapshot::Snapshot;
 use crate::timer::{TICK, Timers};
 use crate::upstream::pool::Pools;
 use crate::vocab::clock::Clock;
-
-/// How often a failing listener is told of.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What all workers share.
 pub struct Shared {
@@ -53,7 +49,7 @@ pub enum Phase {
 /// A listener as one worker has it.
 pub struct Bound {
     /// The worker's own socket.
-    pub socket: TcpListener,
+    pub socket: ListeningSocket,
     /// Its place among those that are bound: the same in every snapshot.
     pub index: usize,
     /// Bound as a listener with TLS: whatever the files say later, it never takes a connection in the clear.
@@ -84,6 +80,11 @@ impl Worker {
     /// What requests consult now. Not to be held across an await.
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.shared.snapshot.load()
+    }
+
+    /// The places for connections.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.shared.slots
     }
 
     /// True once no new request should come on a connection.
@@ -137,9 +138,9 @@ pub fn run(
         tick(&worker);
         let mut ticking = tokio::task::spawn_local(keep_ticking(Rc::clone(&worker)));
         for listener in bound {
-            let socket = tokio::net::TcpListener::from_std(listener.socket)?;
-            let accepting = accept(Rc::clone(&worker), socket, listener.index, listener.tls, phase.clone());
-            tokio::task::spawn_local(accepting);
+            let Bound { socket, index, tls } = listener;
+            let entry = Entry { listener: Listener::new(socket)?, index, tls };
+            tokio::task::spawn_local(accept(Rc::clone(&worker), entry, phase.clone()));
         }
         let _ = serving.send(Ok(()));
         // An error means that the process's own end is gone: the same as being stopped.
@@ -168,63 +169,17 @@ async fn drained(worker: &Worker) {
     }
 }
 
-/// Accepts until the drain. An error never ends a listener: it backs off, since most (EMFILE, ENFILE, ENOBUFS) pass.
-async fn accept(
-    worker: Rc<Worker>,
-    socket: tokio::net::TcpListener,
-    index: usize,
-    has_tls: bool,
-    mut phase: watch::Receiver<Phase>,
-) {
-    let mut pause = Duration::from_millis(5);
-    let mut told: Option<Instant> = None;
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            _ = phase.wait_for(|p| *p >= Phase::Draining) => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                pause = Duration::from_millis(5);
-                let Some(entrance) = worker.snapshot().entrances.get(index).cloned() else { continue };
-                let (tls, insecure) = (entrance.tls.map(TlsAcceptor::from), entrance.insecure);
-                if tls.is_some() == has_tls {
-                    begin(&worker, Accepted { stream, peer, tls, insecure });
-                }
-            }
-            // The client gave up while it waited: nothing is wrong here.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
-            Err(error) => {
-                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                    told = Some(Instant::now());
-                    tracing::warn!(event = "accept_failed", error = %error);
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-        }
-    }
-}
-
-fn begin(worker: &Rc<Worker>, accepted: Accepted) {
-    let Some(slot) = worker.shared.slots.take(accepted.peer.ip(), &worker.snapshot().http) else { return };
-    // It only speeds things up; a socket that is gone already fails at its first read.
-    let _ = accepted.stream.set_nodelay(true);
-    let open = OpenConnection::new(Rc::clone(worker));
-    tokio::task::spawn_local(async move {
-        let worker = Rc::clone(&open.0);
-        serve(worker, accepted, slot).await;
-        drop(open);
-    });
-}
-
 /// Counts a connection of the worker while it lasts, however it ends.
-struct OpenConnection(Rc<Worker>);
+pub(super) struct OpenConnection(Rc<Worker>);
 
 impl OpenConnection {
-    fn new(worker: Rc<Worker>) -> Self {
+    pub(super) fn new(worker: Rc<Worker>) -> Self {
         worker.connections.set(worker.connections.get() + 1);
         Self(worker)
+    }
+
+    pub(super) const fn worker(&self) -> &Rc<Worker> {
+        &self.0
     }
 }
 

@@ -31,6 +31,7 @@ mod proxy;
 mod real_servers;
 mod reload;
 mod reload_files;
+mod restart;
 mod routes;
 mod tidy;
 mod tls;
