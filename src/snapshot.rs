@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
 
 use crate::admit::WideLimits;
-use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source};
+use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source, TrustedProxies};
 use crate::config::keyfile::KeyFile;
 use crate::credential::Reader;
 use crate::keys::Ring;
@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub wide: WideLimits,
     /// `[http]`
     pub http: Http,
+    /// `server.trusted_proxies`
+    pub trusted_proxies: TrustedProxies,
     /// One per bound listener, in the order in which they were bound.
     pub entrances: Box<[Entrance]>,
 }
@@ -147,6 +149,7 @@ impl Builder {
             },
             upstreams,
             http: gateway.http.clone(),
+            trusted_proxies: gateway.server.trusted_proxies.clone(),
             entrances: entrances.into(),
         };
         self.ledger.sweep();

@@ -11,12 +11,13 @@ mod tests;
 mod upstream;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
+use ipnet::IpNet;
 
 pub(super) use self::limits::rates;
 pub use self::parse::parse;
@@ -62,6 +63,24 @@ pub struct Server {
     pub workers: usize,
     /// How long a drain may take.
     pub shutdown_grace: Duration,
+    /// Who is believed about the client.
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// `server.trusted_proxies`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// Addresses of proxies; IPv4 as IPv4.
+    pub networks: Vec<IpNet>,
+    /// `unix:`: whoever comes over a Unix socket.
+    pub unix: bool,
+}
+
+impl TrustedProxies {
+    /// Whether a proxy has this address, which is canonical.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// `[[listener]]`

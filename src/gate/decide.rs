@@ -68,7 +68,7 @@ struct Stages<'a> {
 
 impl Stages<'_> {
     fn run(mut self) -> Result<Permit, Refusal> {
-        let client = Client::from(self.conn.source);
+        let client = Client::from(self.facts.client(self.conn));
         self.refuse_too_many_headers()?;
         let target = self.target()?;
         self.refuse_insecure()?;
@@ -107,9 +107,11 @@ impl Stages<'_> {
         }
     }
 
-    /// Any credential, good or bad, is refused alike on a listener that has no TLS and was not told to allow it.
+    /// Any credential, good or bad, is refused alike on a listener that has no TLS and was not told to allow it,
+    /// unless a trusted proxy says that it has come by TLS as far as there.
     fn refuse_insecure(&mut self) -> Result<(), Refusal> {
-        if self.conn.transport != Transport::Plain || self.conn.insecure == Insecure::Allow {
+        let is_plain = self.conn.transport == Transport::Plain && self.facts.scheme(self.conn) == "http";
+        if !is_plain || self.conn.insecure == Insecure::Allow {
             return Ok(());
         }
         match self.find() {

@@ -6,6 +6,7 @@ pub mod response_body;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use hyper::body::Incoming;
 use crate::admit::Admitted;
 use crate::credential;
 use crate::record::{Closer, Open, Outcome, Record, Transfer, Verdict};
-use crate::request::{ConnFacts, Facts, RequestId};
-use crate::snapshot::Snapshot;
+use crate::request::forwarded::X_REQUEST_ID;
+use crate::request::{ConnFacts, Facts, Forwarded, RequestId};
+use crate::snapshot::{Settings, Snapshot};
 use crate::timer::Timers;
 use crate::upstream::body::{RequestBody, State};
 use crate::upstream::forward::{ForwardError, forward};
-use crate::upstream::headers::{X_REQUEST_ID, prepare_request};
+use crate::upstream::headers::prepare_request;
 use crate::upstream::pool::Pools;
 use crate::vocab::denial::{Denial, Fault};
 
@@ -63,6 +65,8 @@ pub fn handle(
     let Parts { method, uri, version, headers, .. } = parts;
     let now = tools.closer.clock.now();
     let (facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
+    let mut facts = facts.behind(Forwarded::read(&snapshot.trusted_proxies, conn, &headers));
+    adopt_request_id(&mut facts, &snapshot.settings);
 
     let Decision { verdict, trail } = decide(snapshot, &facts, readable, conn, &headers);
     let settings = Arc::clone(&snapshot.settings);
@@ -84,6 +88,16 @@ pub fn handle(
     })
 }
 
+/// Goes on calling a request what a trusted proxy calls it, unless a client has got a key in there.
+fn adopt_request_id(facts: &mut Facts, settings: &Settings) {
+    let given = facts.forwarded.as_mut().and_then(|forwarded| forwarded.request_id.take());
+    if let Some(id) = given
+        && matches!(settings.redactor.text(id.as_str().as_bytes()), Cow::Borrowed(_))
+    {
+        facts.request_id = id;
+    }
+}
+
 /// Forwards an admitted request and turns whatever comes back into a response.
 async fn pass_on(
     tools: &Tools,
@@ -101,7 +115,7 @@ async fn pass_on(
     }
     let facts = &open.record().facts;
     let host = facts.host.as_ref().unwrap_or(&upstream.authority);
-    prepare_request(&mut headers, &open.record().conn, host, &settings.passing.identity);
+    prepare_request(&mut headers, (facts, &open.record().conn), host, &settings.passing.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
     let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route().body_bytes_max);

@@ -15,9 +15,10 @@ use crate::limits::Reading;
 use crate::limits::report::{policy_header, set_headers, set_retry_after};
 use crate::observe::line::push_escaped;
 use crate::record::{Open, Outcome, Record};
+use crate::request::forwarded::X_REQUEST_ID;
 use crate::timer::Timers;
 use crate::upstream::forward::Answer;
-use crate::upstream::headers::{X_REQUEST_ID, strip_hop_by_hop};
+use crate::upstream::headers::strip_hop_by_hop;
 use crate::vocab::denial::{Denial, grpc_status};
 
 static FINGERPRINT: HeaderName = HeaderName::from_static("x-api-key-fingerprint");

@@ -12,7 +12,7 @@ use crate::config::gateway::{self, Insecure};
 use crate::config::keyfile;
 use crate::config::source::SourceFile;
 use crate::credential::format::generate;
-use crate::request::{ConnFacts, Facts, RequestId, Transport};
+use crate::request::{ConnFacts, Facts, Forwarded, RequestId, Transport};
 use crate::snapshot::{Builder, Parts, Snapshot};
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::Denial;
@@ -53,6 +53,7 @@ impl World {
         let (facts, readable) = Facts::read(self.clock.now(), id, method, uri, Version::HTTP_11, &headers);
         let peer: SocketAddr = request.peer.parse().expect("an address");
         let conn = ConnFacts::new(peer.into(), request.transport, request.insecure);
+        let facts = facts.behind(Forwarded::read(&self.snapshot.trusted_proxies, &conn, &headers));
         decide(&self.snapshot, &facts, readable, &conn, &headers)
     }
 
@@ -262,6 +263,28 @@ fn addresses_have_limits_of_their_own_before_any_key_is_looked_at() {
     assert_eq!([from("192.0.2.1:1"), from("192.0.2.1:2"), from("192.0.2.2:1")], ["allowed", "ip_limited", "allowed"]);
     let bad = Ask { headers: &[("x-api-key", "bad")], ..Ask::default() };
     assert_eq!(world.reason(&bad), "ip_limited");
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
+    let config = "server.trusted_proxies = [\"192.0.2.0/24\"]\nlimits.per_ip = \"1/h\"";
+    let world = World::new(config, &entry("k", "good", ""));
+    let from = |peer, client, proto| {
+        let headers = &[("x-api-key", "good"), ("x-forwarded-for", client), ("x-forwarded-proto", proto)][..];
+        world.reason(&Ask { headers, peer, transport: Transport::Plain, ..Ask::default() })
+    };
+    for (peer, client, proto, reason) in [
+        ("192.0.2.1:1", "198.51.100.1", "https", "allowed"),
+        ("192.0.2.2:1", "198.51.100.1", "https", "ip_limited"),
+        ("192.0.2.1:1", "198.51.100.2", "https", "allowed"),
+        ("192.0.2.1:1", "198.51.100.3", "http", "insecure_transport"),
+        ("203.0.113.1:1", "198.51.100.4", "https", "insecure_transport"),
+    ] {
+        assert_eq!(from(peer, client, proto), reason, "{peer} {client} {proto}");
+    }
+    let direct = Ask { headers: &[("x-api-key", "good"), ("x-forwarded-for", "198.51.100.1")], ..Ask::default() };
+    assert_eq!(world.reason(&Ask { peer: "203.0.113.1:1", ..direct }), "allowed", "who is not trusted is itself");
+    assert_eq!(world.reason(&Ask { peer: "203.0.113.1:1", ..direct }), "ip_limited");
 }
 
 #[test]

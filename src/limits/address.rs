@@ -8,7 +8,6 @@ use dashmap::DashMap;
 
 use super::policy::{Cell, Policy, Taken};
 use super::report::Reading;
-use crate::request::Peer;
 
 /// Addresses tracked at once, about 100 bytes each. Beyond it, new addresses share one bucket: an attacker with many
 /// addresses throttles newcomers, and cannot buy a fresh bucket by having an old one evicted.
@@ -38,9 +37,9 @@ impl From<IpAddr> for Client {
     }
 }
 
-impl From<Peer> for Client {
-    fn from(peer: Peer) -> Self {
-        peer.ip().map_or(Self::Unix, Self::from)
+impl From<Option<IpAddr>> for Client {
+    fn from(address: Option<IpAddr>) -> Self {
+        address.map_or(Self::Unix, Self::from)
     }
 }
 

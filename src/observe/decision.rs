@@ -26,7 +26,7 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
     }
     line.word(name!("request_id"), record.facts.request_id.as_str());
     write_key(line, record);
-    write_conn(line, &record.conn);
+    write_client(line, record);
     write_request(line, record);
     write_transfer(line, record);
     if let Some(reading) = &record.trail.reading {
@@ -84,6 +84,21 @@ fn write_key_entry(line: &mut Line<'_>, key: &Key) {
     }
 }
 
+/// Behind a proxy every request of a connection may come from somebody else.
+fn write_client(line: &mut Line<'_>, record: &Record) {
+    let Some(forwarded) = &record.facts.forwarded else {
+        return write_conn(line, &record.conn);
+    };
+    match forwarded.client {
+        Some(address) => line.word(name!("client.address"), &address.to_string()),
+        None => line.word(name!("client.address"), &record.conn.source.to_string()),
+    };
+    if let Some(port) = forwarded.port {
+        line.number(name!("client.port"), port.into());
+    }
+    write_peer(line, &record.conn);
+}
+
 fn write_conn(line: &mut Line<'_>, conn: &ConnFacts) {
     line.again(conn.rendered.get_or_init(|| Line::fields(|line| write_conn_facts(line, conn))));
 }
@@ -93,6 +108,10 @@ fn write_conn_facts(line: &mut Line<'_>, conn: &ConnFacts) {
     if let Some(port) = conn.source.port() {
         line.number(name!("client.port"), port.into());
     }
+    write_peer(line, conn);
+}
+
+fn write_peer(line: &mut Line<'_>, conn: &ConnFacts) {
     line.word(name!("network.peer.address"), &conn.peer.to_string());
     if let Transport::Tls(version) = conn.transport {
         line.word(name!("tls.protocol.version"), version);

@@ -1,12 +1,14 @@
 //! `Facts`: one request head, read once. Refuses what has no single reading.
 
 use std::cell::{Cell, OnceCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
+use super::forwarded::Forwarded;
 use super::peer::Peer;
 use crate::config::gateway::Insecure;
 use crate::vocab::clock::Now;
@@ -121,7 +123,7 @@ fn forwarded_for(source: Peer) -> Option<HeaderValue> {
     HeaderValue::try_from(source.ip()?.to_string()).ok()
 }
 
-/// 128 random bits in 32 lower-case hexadecimal characters, as nginx's `$request_id`.
+/// 128 random bits in 32 lower-case hexadecimal characters, as nginx's `$request_id`; or what a trusted proxy has chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestId(HeaderValue);
 
@@ -137,9 +139,14 @@ impl RequestId {
         Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("")))
     }
 
-    /// The 32 characters.
+    /// Its characters.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
+    }
+
+    /// One that somebody trusted has given, already looked at.
+    pub(super) const fn given(value: HeaderValue) -> Self {
+        Self(value)
     }
 
     /// As a header value.
@@ -153,7 +160,7 @@ impl RequestId {
 pub struct Facts {
     /// When the head was whole.
     pub now: Now,
-    /// Made here.
+    /// Made here, or by a trusted proxy.
     pub request_id: RequestId,
     /// As sent.
     pub method: Method,
@@ -168,6 +175,8 @@ pub struct Facts {
     pub user_agent: Option<HeaderValue>,
     /// It speaks gRPC, and wants its refusals so.
     pub is_grpc: bool,
+    /// What the connection's source says of the request, where it is a trusted proxy.
+    pub forwarded: Option<Box<Forwarded>>,
 }
 
 impl Facts {
@@ -189,7 +198,34 @@ impl Facts {
         let path_and_query = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let user_agent = headers.get(USER_AGENT).cloned();
         let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        (Self { now, request_id, method, path_and_query, host, host_name_len, version, user_agent, is_grpc }, verdict)
+        let facts = Self {
+            now,
+            request_id,
+            method,
+            path_and_query,
+            host,
+            host_name_len,
+            version,
+            user_agent,
+            is_grpc,
+            forwarded: None,
+        };
+        (facts, verdict)
+    }
+
+    /// The same behind a proxy, if there is one.
+    pub fn behind(self, forwarded: Option<Box<Forwarded>>) -> Self {
+        Self { forwarded, ..self }
+    }
+
+    /// The address that the request comes from; absent where it came over a Unix socket and nobody says.
+    pub fn client(&self, conn: &ConnFacts) -> Option<IpAddr> {
+        self.forwarded.as_ref().map_or_else(|| conn.source.ip(), |forwarded| forwarded.client)
+    }
+
+    /// `https` or `http`, as the client came in.
+    pub fn scheme(&self, conn: &ConnFacts) -> &'static str {
+        self.forwarded.as_ref().map_or_else(|| conn.scheme(), |forwarded| forwarded.scheme)
     }
 
     /// The host without its port, and without the dot of the root: `a.example.` is `a.example`.

@@ -7,16 +7,13 @@ use http::header::{
 };
 
 use super::Passing;
-use crate::request::ConnFacts;
+use crate::request::forwarded::{X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
+use crate::request::{ConnFacts, Facts};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// `X-Request-ID`
-pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Fields that concern one connection only (RFC 9110 §7.6.1), and those that were never registered but mean the same.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -67,7 +64,12 @@ pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
 
 /// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `host` is what the
 /// client asked for, or the upstream's own where an HTTP/1.0 client named none.
-pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderValue, identity: &[HeaderName]) {
+pub fn prepare_request(
+    headers: &mut HeaderMap,
+    (facts, conn): (&Facts, &ConnFacts),
+    host: &HeaderValue,
+    identity: &[HeaderName],
+) {
     let (mut has_te, mut has_cookies) = (false, false);
     for name in headers.keys() {
         has_te |= *name == TE;
@@ -87,11 +89,11 @@ pub fn prepare_request(headers: &mut HeaderMap, conn: &ConnFacts, host: &HeaderV
     if has_cookies {
         join_cookies(headers);
     }
-    match &conn.forwarded_for {
+    match facts.forwarded.as_ref().map_or(&conn.forwarded_for, |forwarded| &forwarded.chain) {
         Some(address) => headers.insert(&X_FORWARDED_FOR, address.clone()),
         None => headers.remove(&X_FORWARDED_FOR),
     };
-    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(conn.scheme()));
+    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(facts.scheme(conn)));
     headers.insert(&X_FORWARDED_HOST, host.clone());
     headers.insert(HOST, host.clone());
 }
@@ -142,9 +144,12 @@ fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     use std::net::SocketAddr;
 
+    use http::{Method, Version};
+
     use super::*;
     use crate::config::gateway::Insecure;
-    use crate::request::Transport;
+    use crate::request::{RequestId, Transport};
+    use crate::vocab::clock::Now;
 
     fn prepared(lines: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
@@ -155,7 +160,10 @@ mod tests {
         let peer = SocketAddr::from(([192, 0, 2, 7], 1234));
         let conn = ConnFacts::new(peer.into(), Transport::Tls("1.3"), Insecure::Refuse);
         let identity = [HeaderName::from_static("x-consumer-id")];
-        prepare_request(&mut headers, &conn, &HeaderValue::from_static("a.example"), &identity);
+        let now = Now { mono: 0, wall_us: 0 };
+        let uri = "/".parse().expect("a target");
+        let (facts, _) = Facts::read(now, RequestId::new(1), Method::GET, uri, Version::HTTP_11, &headers);
+        prepare_request(&mut headers, (&facts, &conn), &HeaderValue::from_static("a.example"), &identity);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_str().expect("text").to_owned()))

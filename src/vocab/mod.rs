@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod denial;
 pub mod digest;
+pub mod network;
 pub mod secret;
 pub mod units;

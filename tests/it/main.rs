@@ -35,6 +35,7 @@ mod restart;
 mod routes;
 mod tidy;
 mod tls;
+mod trusted_proxies;
 mod unsupported;
 mod upstream_faults;
 mod verdicts;

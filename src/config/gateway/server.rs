@@ -4,21 +4,61 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{CertificatePaths, Http, Insecure, Listener, Server};
+use super::{CertificatePaths, Http, Insecure, Listener, Server, TrustedProxies};
 use crate::config::problems::Wrong;
 use crate::config::reader::{Item, Neutral, Table, located};
+use crate::vocab::network::{NetworkError, parse_network};
 use crate::vocab::units;
 
 pub(super) fn server(file: &mut Table<'_>) -> Server {
-    let mut server = Server { workers: 0, shutdown_grace: Duration::from_secs(30) };
+    let mut server =
+        Server { workers: 0, shutdown_grace: Duration::from_secs(30), trusted_proxies: TrustedProxies::default() };
     if let Some(mut table) = file.table("server") {
         server.workers = table.integer("workers", 0..=1024, 0) as usize;
         server.shutdown_grace = table.parsed("shutdown_grace", units::parse_duration).unwrap_or(server.shutdown_grace);
         table.later("state", &[]);
-        table.later("trusted_proxies", &[Neutral::EmptyArray]);
+        server.trusted_proxies = trusted_proxies(&mut table);
         table.finish();
     }
     server
+}
+
+/// How many networks may be trusted: every request is held against each.
+const PROXIES_MAX: usize = 256;
+
+fn trusted_proxies(table: &mut Table<'_>) -> TrustedProxies {
+    let mut proxies = TrustedProxies::default();
+    for (at, item) in table.list("trusted_proxies").into_iter().enumerate() {
+        if at == PROXIES_MAX {
+            item.wrong(Wrong::value(format!("more than {PROXIES_MAX} networks")));
+            break;
+        }
+        let read = |text: &str| match text {
+            "unix:" => Ok(None),
+            text => parse_network(text).map(Some),
+        };
+        match item.parsed(|text| read(text).map_err(network)) {
+            Some(Some(network)) if network.prefix_len() == 0 => {
+                let wrong = Wrong::new("everybody-trusted", "every client is trusted to say which address it has")
+                    .hint("name the networks of your proxies alone");
+                table.problems().warn(item.span.clone(), wrong);
+                proxies.networks.push(network);
+            }
+            Some(Some(network)) => proxies.networks.push(network),
+            Some(None) => proxies.unix = true,
+            None => {}
+        }
+    }
+    proxies
+}
+
+fn network(error: NetworkError) -> Wrong {
+    match error {
+        NetworkError::Form => Wrong::value(error.to_string()),
+        NetworkError::HostBits(network) => {
+            Wrong::value("the address has bits behind its prefix").hint(format!("did you mean \"{network}\"?"))
+        }
+    }
 }
 
 pub(super) fn listeners(file: &mut Table<'_>) -> Vec<Listener> {

@@ -68,12 +68,12 @@ fn what_the_example_calls_coming_is_refused() {
         let codes = bad(&format!("{path}{option}\n"));
         assert_eq!(codes, ["not-supported-yet"], "{path}{option}");
     }
-    assert_eq!(count, 30);
+    assert_eq!(count, 29);
 }
 
 #[test]
 fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
-    let neutral = "[server]\ntrusted_proxies = []\n[limits]\nfailures_per_ip = \"none\"\n\
+    let neutral = "[limits]\nfailures_per_ip = \"none\"\n\
         open = \"none\"\n[[listener]]\nclient_auth = \"off\"\nproxy_protocol = false\n[[route]]\nroles = []\nlimits = []\n\
         cost = 1\nmode = \"enforce\"\nsensitive = false\nstrip_prefix = \"\"\nadd_prefix = \"\"\n\
         request_headers = {}\nresponse_headers = {}\n[log]\nrotate = {}\nskip = []\n[metrics]\n[upstream.b]\n\

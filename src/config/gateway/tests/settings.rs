@@ -43,6 +43,26 @@ fn server_and_http() {
 }
 
 #[test]
+fn trusted_proxies() {
+    let networks = "[\"10.0.0.0/8\", \"::ffff:192.0.2.1\", \"2001:db8::/32\", \"unix:\"]";
+    let proxies = good(&format!("[server]\ntrusted_proxies = {networks}\n")).server.trusted_proxies;
+    let texts: Vec<_> = proxies.networks.iter().map(ToString::to_string).collect();
+    assert_eq!((texts, proxies.unix), (vec!["10.0.0.0/8".into(), "192.0.2.1/32".into(), "2001:db8::/32".into()], true));
+    assert!(proxies.trusts("10.255.0.1".parse().expect("an address")));
+    assert!(!proxies.trusts("192.0.2.2".parse().expect("an address")));
+    let none = good("[server]\ntrusted_proxies = []\n").server.trusted_proxies;
+    assert_eq!(none, TrustedProxies::default());
+
+    let before = "[server]\ntrusted_proxies = ";
+    refused(before, &["[\"10.0.0.1/8\"]", "[\"localhost\"]", "[\"unix\"]", "[\"10.0.0.0/33\"]"], "invalid-value");
+    refused(before, &["\"10.0.0.0/8\"", "[10]"], "wrong-type");
+    let many: String = (0..=256).map(|n| format!("\"10.0.{}.{}\", ", n / 256, n % 256)).collect();
+    refused(before, &[&format!("[{many}]")], "invalid-value");
+    let (_, report) = with("[server]\ntrusted_proxies = [\"0.0.0.0/0\"]\n").expect("it can serve");
+    assert_eq!(report.diagnostics()[0].code, "everybody-trusted");
+}
+
+#[test]
 fn listeners() {
     let gateway = good(
         "[[listener]]\naddress = \"0.0.0.0:8443\"\ntls = [{ cert = \"tls/a.pem\", key = \"/k/a.key\" }]\n\
