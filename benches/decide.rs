@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench decide`
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ fn world(count: usize) -> (Snapshot, Clock) {
     let text: String = (0..count).map(entry).collect();
     let source = Arc::new(SourceFile::new("keys.toml", text));
     let Ok((keys, _)) = keyfile::parse(&source) else { panic!("the keys are good") };
-    let parts = Parts { gateway: &gateway, keys: &keys, pepper: None, entrances: Vec::new() };
+    let upstream_tls = &BTreeMap::new();
+    let parts = Parts { gateway: &gateway, keys: &keys, pepper: None, upstream_tls, entrances: Vec::new() };
     (builder.build(parts), clock)
 }
 

@@ -83,8 +83,8 @@ impl Gateway {
         getrandom::fill(&mut secret).map_err(StartError::Randomness)?;
         let mut builder = Builder::new(clock.clone(), &secret);
         let entrances = entrances(&sources, &tls).map_err(StartError::Tls)?;
-        let Sources { gateway, keys, pepper, .. } = &sources;
-        let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), entrances });
+        let Sources { gateway, keys, pepper, upstream_tls, .. } = &sources;
+        let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
         let bound = BoundAs::all(gateway);
         let (listening, sockets) = bind_all(&sources, workers)?;
 

@@ -1,14 +1,15 @@
 //! Everything that a request consults, in one value that is swapped whole.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
 
 use crate::admit::WideLimits;
-use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source, TrustedProxies};
+use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source, TrustedProxies, UpstreamServer};
 use crate::config::keyfile::KeyFile;
+use crate::config::load::UpstreamTls;
 use crate::credential::Reader;
 use crate::keys::Ring;
 use crate::limits::Ledger;
@@ -16,6 +17,8 @@ use crate::limits::ledger::Owner;
 use crate::limits::report::Families;
 use crate::redact::Redactor;
 use crate::route::{Route, RouteTable};
+use crate::upstream::balance::Weighted;
+use crate::upstream::server::Server;
 use crate::upstream::{Passing, Upstream};
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::{Challenge, Denial};
@@ -99,7 +102,8 @@ impl Settings {
 /// Makes snapshots, and keeps what must outlive them: buckets, pool numbers, the secret of the fingerprints.
 pub struct Builder {
     ledger: Ledger,
-    pools: HashMap<(String, u16), usize>,
+    /// By the number of their pools. A number is given again when nothing of its server is left, no connection either.
+    servers: Vec<Weak<Server>>,
     fingerprinter: Fingerprinter,
     generation: u64,
 }
@@ -112,6 +116,8 @@ pub struct Parts<'a> {
     pub keys: &'a KeyFile,
     /// The value of `keys.pepper`.
     pub pepper: Option<&'a Pepper>,
+    /// What upstreams with servers over TLS need, by their names.
+    pub upstream_tls: &'a BTreeMap<String, UpstreamTls>,
     /// One per bound listener.
     pub entrances: Vec<Entrance>,
 }
@@ -121,7 +127,7 @@ impl Builder {
     pub fn new(clock: Clock, fingerprint_secret: &[u8; 64]) -> Self {
         Self {
             ledger: Ledger::new(clock),
-            pools: HashMap::new(),
+            servers: Vec::new(),
             fingerprinter: Fingerprinter::new(fingerprint_secret),
             generation: 0,
         }
@@ -129,9 +135,9 @@ impl Builder {
 
     /// Builds the next generation. Cannot fail: whatever could was refused by validation.
     pub fn build(&mut self, parts: Parts<'_>) -> Snapshot {
-        let Parts { gateway, keys, pepper, entrances } = parts;
+        let Parts { gateway, keys, pepper, upstream_tls, entrances } = parts;
         self.generation += 1;
-        let upstreams = self.upstreams(gateway);
+        let upstreams = self.upstreams(gateway, upstream_tls);
         let index = |name: &str| upstreams.iter().position(|u| &*u.name == name).unwrap_or_default();
         let snapshot = Snapshot {
             settings: Arc::new(settings(gateway, self.generation)),
@@ -166,13 +172,38 @@ impl Builder {
         self.generation
     }
 
-    fn upstreams(&mut self, gateway: &Gateway) -> Box<[Arc<Upstream>]> {
-        let pools = &mut self.pools;
-        let mut number = |upstream: &gateway::Upstream| {
-            let next = pools.len();
-            *pools.entry((upstream.server.host.clone(), upstream.server.port)).or_insert(next)
+    fn upstreams(&mut self, gateway: &Gateway, tls: &BTreeMap<String, UpstreamTls>) -> Box<[Arc<Upstream>]> {
+        let mut build = |(name, upstream): (&String, &gateway::Upstream)| {
+            let tls = tls.get(name);
+            let weighted =
+                |it: &UpstreamServer| Weighted { server: self.server(name, upstream, it, tls), weight: it.weight };
+            let servers = upstream.servers.iter().map(weighted).collect();
+            Arc::new(Upstream::new(name, upstream, servers))
         };
-        gateway.upstreams.iter().map(|(name, u)| Arc::new(Upstream::new(name, u, number(u)))).collect()
+        gateway.upstreams.iter().map(&mut build).collect()
+    }
+
+    /// The server that is there already, or a new one.
+    fn server(
+        &mut self,
+        name: &str,
+        upstream: &gateway::Upstream,
+        server: &UpstreamServer,
+        tls: Option<&UpstreamTls>,
+    ) -> Arc<Server> {
+        let there = self.servers.iter().filter_map(Weak::upgrade).find(|it| it.is(name, server, tls));
+        if let Some(there) = there {
+            there.follow(upstream);
+            return there;
+        }
+        let free = self.servers.iter().position(|it| it.strong_count() == 0);
+        let pool = free.unwrap_or(self.servers.len());
+        let new = Arc::new(Server::new(name, upstream, server, tls, pool));
+        match free {
+            Some(free) => self.servers[free] = Arc::downgrade(&new),
+            None => self.servers.push(Arc::downgrade(&new)),
+        }
+        new
     }
 }
 

@@ -66,6 +66,11 @@ fn find_problems(files: &Files) -> Found {
             found.problems.extend(report);
         }
     }
+    for upstream in gateway.upstreams.values() {
+        if let Err(report) = load::load_upstream_tls(upstream, &source) {
+            found.problems.extend(report);
+        }
+    }
     if let Some(pepper) = &gateway.keys.pepper
         && let Err(report) = load::resolve_secret(pepper, &source)
     {

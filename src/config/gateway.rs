@@ -22,6 +22,9 @@ use ipnet::IpNet;
 pub(super) use self::limits::rates;
 pub use self::parse::parse;
 pub(crate) use self::parse::read;
+pub use self::upstream::{
+    Balance, Eject, Endpoint, Health, HostHeader, Protocol, Scheme, Upstream, UpstreamServer, UpstreamTlsPaths,
+};
 use crate::vocab::units::Rate;
 
 /// A value and the byte range of the file that it was read from, so that a problem found later still has its place.
@@ -286,24 +289,6 @@ pub enum Preflight {
     Check,
 }
 
-/// `[upstream.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// The server.
-    pub server: Endpoint,
-    /// Until the connection stands.
-    pub connect_timeout: Duration,
-}
-
-/// `http://host:port`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Default 80.
-    pub port: u16,
-}
-
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -361,17 +346,5 @@ impl std::fmt::Display for Source {
             Self::Cookie(name) => write!(f, "cookie:{name}"),
             Self::WebSocketProtocol => f.write_str("websocket-protocol"),
         }
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    /// As an authority (RFC 3986 §3.2): an IPv6 address in brackets, the port unless it is 80.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]", self.host)?;
-        } else {
-            f.write_str(&self.host)?;
-        }
-        if self.port == 80 { Ok(()) } else { write!(f, ":{}", self.port) }
     }
 }

@@ -5,6 +5,7 @@ mod find;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod upstream_tls;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use self::certificates::load_certificates;
 pub use self::find::{PLACES, find_config, sidecar};
 pub use self::secret::resolve_secret;
+pub use self::upstream_tls::{UpstreamTls, load_upstream_tls};
 use super::diagnostics::{Diagnostic, Report, Severity};
 use super::gateway::{self, Gateway, Located};
 use super::keyfile::{self, KeyFile};

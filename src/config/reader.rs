@@ -308,6 +308,10 @@ impl<'a> Item<'a> {
         Some(Table::new(self.problems, path, entries, self.span))
     }
 
+    pub(super) fn is_empty_table(&self) -> bool {
+        self.is(Neutral::EmptyTable)
+    }
+
     fn is(&self, neutral: Neutral) -> bool {
         match (neutral, self.value) {
             (Neutral::Text(word), DeValue::String(text)) => word == text,

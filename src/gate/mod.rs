@@ -16,6 +16,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use crate::admit::Admitted;
+use crate::config::gateway::HostHeader;
 use crate::credential;
 use crate::record::{Closer, Open, Outcome, Record, Transfer, Verdict};
 use crate::request::forwarded::X_REQUEST_ID;
@@ -114,8 +115,20 @@ async fn pass_on(
         credential::strip(source, &mut headers, &mut target);
     }
     let facts = &open.record().facts;
-    let host = facts.host.as_ref().unwrap_or(&upstream.authority);
-    prepare_request(&mut headers, (facts, &open.record().conn), host, &settings.passing.identity);
+    let own;
+    let asked = match &facts.host {
+        Some(host) => host,
+        None => {
+            own = upstream.authority();
+            &own
+        }
+    };
+    let sent = match &upstream.host {
+        HostHeader::Literal(host) => host,
+        // A server's own name is put in its place when the server is known.
+        HostHeader::Preserve | HostHeader::Upstream => asked,
+    };
+    prepare_request(&mut headers, (facts, &open.record().conn), (asked, sent), &settings.passing.identity);
     introduce(&admitted, &mut headers, facts.request_id.header());
 
     let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route().body_bytes_max);

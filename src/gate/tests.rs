@@ -1,5 +1,6 @@
 //! The verdict without a socket: the whole table of INTERFACE.md §4, as far as it is decided before an upstream is asked.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +75,14 @@ fn build(builder: &mut Builder, config: &str, keys: &str) -> Snapshot {
     let source = Arc::new(SourceFile::new("keys.toml", keys));
     let (keys, _) = keyfile::parse(&source).unwrap_or_else(|report| panic!("{}", report.render(false)));
     let pepper = gateway.keys.pepper.as_ref().map(|_| Pepper::new(&Secret::from("pepper")));
-    builder.build(Parts { gateway: &gateway, keys: &keys, pepper: pepper.as_ref(), entrances: Vec::new() })
+    let upstream_tls = &BTreeMap::new();
+    builder.build(Parts {
+        gateway: &gateway,
+        keys: &keys,
+        pepper: pepper.as_ref(),
+        upstream_tls,
+        entrances: Vec::new(),
+    })
 }
 
 struct Ask<'a> {

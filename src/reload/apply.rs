@@ -89,8 +89,8 @@ impl Reloader {
                 return;
             }
         };
-        let Sources { gateway, keys, pepper, .. } = &self.sources;
-        let snapshot = self.builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), entrances });
+        let Sources { gateway, keys, pepper, upstream_tls, .. } = &self.sources;
+        let snapshot = self.builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
         self.shared.snapshot.store(Arc::new(snapshot));
         let gateway = &self.sources.gateway;
         // It fails only if the subscriber is gone, and then nobody reads levels.

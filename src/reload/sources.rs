@@ -1,5 +1,6 @@
 //! The last good version of every file, and how each is read again on its own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,9 @@ use super::apply::BoundAs;
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{Gateway, Located};
 use crate::config::keyfile::{self, KeyFile};
-use crate::config::load::{Loaded, keys_file, load_certificates, load_gateway, load_keys, resolve_secret};
+use crate::config::load::{
+    Loaded, UpstreamTls, keys_file, load_certificates, load_gateway, load_keys, load_upstream_tls, resolve_secret,
+};
 use crate::config::source::SourceFile;
 use crate::vocab::digest::{Digest, Pepper};
 
@@ -37,6 +40,8 @@ pub struct Sources {
     pepper_digest: Option<Digest>,
     /// Per listener.
     pub certificates: Vec<Vec<Arc<CertifiedKey>>>,
+    /// Of upstreams with servers over TLS, by name.
+    pub upstream_tls: BTreeMap<String, UpstreamTls>,
 }
 
 /// What reading everything again came to.
@@ -83,6 +88,7 @@ impl Sources {
             .iter()
             .filter_map(|listener| take(&mut problems, load_certificates(&listener.tls, &source)))
             .collect();
+        let upstream_tls = take(&mut problems, upstream_tls(&gateway, &source)).unwrap_or_default();
         let Some(keys) = keys.filter(|_| !problems.has_errors()) else {
             problems.extend(warnings);
             return Err(problems);
@@ -100,6 +106,7 @@ impl Sources {
             pepper,
             pepper_digest,
             certificates,
+            upstream_tls,
         };
         Ok((sources, warnings))
     }
@@ -117,6 +124,7 @@ impl Sources {
             Err(report) => refreshed.rejected.push(report),
         }
         self.refresh_certificates(&mut refreshed);
+        self.refresh_upstream_tls(&mut refreshed);
         // Half of a file means nothing: a key that is not there yet is not gone, and one without its last line not free.
         if !unfinished {
             self.refresh_keys(&mut refreshed);
@@ -138,6 +146,11 @@ impl Sources {
         match load_gateway(path) {
             Ok(loaded) => {
                 refreshed.gateway = loaded.value != self.gateway;
+                if let Err(report) = self.check_upstream_tls(&loaded) {
+                    refreshed.gateway = false;
+                    refreshed.rejected.push(report);
+                    return;
+                }
                 self.certificates = moved(&self.certificates, &self.gateway, &loaded.value);
                 self.gateway = loaded.value;
                 self.gateway_text = loaded.source;
@@ -181,6 +194,36 @@ impl Sources {
         }
     }
 
+    /// An upstream that cannot be spoken to over TLS cannot be taken on: there is no last good version of its files.
+    fn check_upstream_tls(&self, loaded: &Loaded<Gateway>) -> Result<(), Report> {
+        let mut problems = Report::default();
+        for (name, upstream) in &loaded.value.upstreams {
+            let before = self.gateway.upstreams.get(name).filter(|_| self.upstream_tls.contains_key(name));
+            if !before.is_some_and(|before| before.tls.names_the_files_of(&upstream.tls)) {
+                take(&mut problems, load_upstream_tls(upstream, &loaded.source));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn refresh_upstream_tls(&mut self, refreshed: &mut Refreshed) {
+        self.upstream_tls.retain(|name, _| self.gateway.upstreams.contains_key(name));
+        for (name, upstream) in &self.gateway.upstreams {
+            match load_upstream_tls(upstream, &self.gateway_text) {
+                Ok(Some(found)) => {
+                    let before = self.upstream_tls.get(name).map(|before| before.made_from);
+                    refreshed.certificates |= before != Some(found.made_from);
+                    self.upstream_tls.insert(name.clone(), found);
+                }
+                Ok(None) => {
+                    self.upstream_tls.remove(name);
+                }
+                // The last good ones serve.
+                Err(report) => refreshed.rejected.push(report),
+            }
+        }
+    }
+
     /// What the `start` line calls the configuration.
     pub fn describe(&self) -> String {
         self.origin.file.as_ref().map_or_else(|| "flags".to_owned(), |path| path.display().to_string())
@@ -193,6 +236,7 @@ impl Sources {
         for paths in self.gateway.listeners.iter().flat_map(|l| &l.tls) {
             files.extend([paths.cert.value.clone(), paths.key.value.clone()]);
         }
+        files.extend(self.gateway.upstreams.values().flat_map(|upstream| upstream.tls.files()));
         if let Some(Located { value: crate::config::gateway::SecretRef::File(path), .. }) = &self.gateway.keys.pepper {
             files.push(path.clone());
         }
@@ -205,6 +249,16 @@ fn moved(held: &[Vec<Arc<CertifiedKey>>], before: &Gateway, now: &Gateway) -> Ve
     let (old, new) = (BoundAs::all(before), BoundAs::all(now));
     let place = |listener: &BoundAs| old.iter().position(|o| o.is_at(listener));
     new.iter().map(|l| place(l).and_then(|at| held.get(at)).cloned().unwrap_or_default()).collect()
+}
+
+fn upstream_tls(gateway: &Gateway, source: &Arc<SourceFile>) -> Result<BTreeMap<String, UpstreamTls>, Report> {
+    let (mut all, mut problems) = (BTreeMap::new(), Report::default());
+    for (name, upstream) in &gateway.upstreams {
+        if let Some(Some(tls)) = take(&mut problems, load_upstream_tls(upstream, source)) {
+            all.insert(name.clone(), tls);
+        }
+    }
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
 fn pepper(gateway: &Gateway, source: &Arc<SourceFile>) -> Result<Option<(Pepper, Digest)>, Report> {

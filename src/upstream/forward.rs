@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -16,6 +17,7 @@ use super::Upstream;
 use super::body::{Progress, RequestBody, State};
 use super::pool::{Lease, Pools};
 use crate::admit::Admitted;
+use crate::config::gateway::HostHeader;
 use crate::timer::{Timers, Watch};
 
 /// A response head, and the connection that its body comes from.
@@ -70,14 +72,22 @@ pub async fn forward(
     attempts: &mut Attempts,
 ) -> Result<Answer, ForwardError> {
     let timeout = admitted.route().timeout;
-    let mut reused = pools.checkout(upstream);
+    let Some(server) = upstream.pick(None, &[], timers.now_ms()) else {
+        return Err(ForwardError::Unavailable(ErrorKind::NotConnected.into()));
+    };
+    if upstream.host == HostHeader::Upstream {
+        request.headers_mut().insert(HOST, server.authority.clone());
+    }
+    let mut reused = pools.checkout(server);
     loop {
         attempts.count += 1;
         let is_reused = reused.is_some();
         let mut lease = match reused.take() {
             Some(lease) => lease,
             // Boxed: most requests never come here, and all would carry its state.
-            None => Box::pin(pools.connect(upstream)).await.map_err(ForwardError::Unavailable)?,
+            None => {
+                Box::pin(pools.connect(server, upstream.connect_timeout)).await.map_err(ForwardError::Unavailable)?
+            }
         };
         attempts.address = Some(Rc::clone(&lease.address));
         // A server may hang up on an idle connection at the very moment at which it is used again.

@@ -62,12 +62,12 @@ pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
     name.len() == ours.len() && name.iter().zip(ours).all(same)
 }
 
-/// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `host` is what the
-/// client asked for, or the upstream's own where an HTTP/1.0 client named none.
+/// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `asked` is the host that
+/// the client asked for, or the upstream's own where an HTTP/1.0 client named none, and `sent` the one that is sent on.
 pub fn prepare_request(
     headers: &mut HeaderMap,
     (facts, conn): (&Facts, &ConnFacts),
-    host: &HeaderValue,
+    (asked, sent): (&HeaderValue, &HeaderValue),
     identity: &[HeaderName],
 ) {
     let (mut has_te, mut has_cookies) = (false, false);
@@ -94,8 +94,8 @@ pub fn prepare_request(
         None => headers.remove(&X_FORWARDED_FOR),
     };
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(facts.scheme(conn)));
-    headers.insert(&X_FORWARDED_HOST, host.clone());
-    headers.insert(HOST, host.clone());
+    headers.insert(&X_FORWARDED_HOST, asked.clone());
+    headers.insert(HOST, sent.clone());
 }
 
 /// `TE` is the one hop-by-hop field that is passed on, and only as far as it asks for trailers (RFC 9110 §10.1.4).
@@ -163,7 +163,8 @@ mod tests {
         let now = Now { mono: 0, wall_us: 0 };
         let uri = "/".parse().expect("a target");
         let (facts, _) = Facts::read(now, RequestId::new(1), Method::GET, uri, Version::HTTP_11, &headers);
-        prepare_request(&mut headers, (&facts, &conn), &HeaderValue::from_static("a.example"), &identity);
+        let (asked, sent) = (HeaderValue::from_static("a.example"), HeaderValue::from_static("b.internal"));
+        prepare_request(&mut headers, (&facts, &conn), (&asked, &sent), &identity);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(n, v)| (n.to_string(), v.to_str().expect("text").to_owned()))

@@ -1,16 +1,22 @@
-//! The way to the service behind: a pool of connections per worker, behind a seam that knows nothing of keys.
+//! The way to the services behind: several servers, a pool of connections to each per worker, behind a seam that knows
+//! nothing of keys.
 
+pub mod balance;
 pub mod body;
 pub mod forward;
 pub mod headers;
 pub mod pool;
+pub mod server;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::config::gateway;
+use self::balance::{Turns, Weighted};
+use self::server::Server;
+use crate::config::gateway::{self, Balance, HostHeader};
 
 /// What may pass to an upstream, and how long it may take.
 #[derive(Debug)]
@@ -28,29 +34,65 @@ pub struct Passing {
 pub struct Upstream {
     /// `upstream.name` in the log.
     pub name: Box<str>,
-    /// Name or address of the server.
-    pub host: Box<str>,
-    /// Its port.
-    pub port: u16,
-    /// Both, for a client that names no host.
-    pub authority: HeaderValue,
+    /// At least one, in the order of the file.
+    pub servers: Box<[Weighted]>,
+    /// `upstream.balance`
+    pub balance: Balance,
     /// Until a connection stands.
     pub connect_timeout: Duration,
-    /// Which pool of a worker is its; the same for the same server in every generation.
-    pub pool: usize,
+    /// How often a request that is safe to repeat is sent again.
+    pub retries: u32,
+    /// The `Host` that servers get.
+    pub host: HostHeader,
+    /// Open connections to one server, over all workers.
+    pub connections_max: usize,
+    /// Requests that may wait for a connection.
+    pub queue_max: usize,
+    turns: Turns,
 }
 
 impl Upstream {
-    /// An upstream of the file.
-    pub fn new(name: &str, upstream: &gateway::Upstream, pool: usize) -> Self {
+    /// An upstream of the file over its servers.
+    pub fn new(name: &str, upstream: &gateway::Upstream, servers: Box<[Weighted]>) -> Self {
         Self {
             name: name.into(),
-            host: upstream.server.host.as_str().into(),
-            port: upstream.server.port,
-            authority: HeaderValue::try_from(upstream.server.to_string())
-                .unwrap_or_else(|_| HeaderValue::from_static("localhost")),
+            turns: Turns::new(&servers),
+            servers,
+            balance: upstream.balance,
             connect_timeout: upstream.connect_timeout,
-            pool,
+            retries: upstream.retries,
+            host: upstream.host.clone(),
+            connections_max: upstream.connections_max,
+            queue_max: upstream.queue_max,
         }
+    }
+
+    /// The server for a request: by `balance` among those that are available and not yet `tried` (as
+    /// [`Server::pool`] numbers); else any that is available; else any at all. `None` only without servers.
+    pub fn pick(&self, key: Option<u64>, tried: &[usize], now_ms: u64) -> Option<&Arc<Server>> {
+        if let [only] = &*self.servers {
+            return Some(&only.server);
+        }
+        let is_new = |server: &Server| !tried.contains(&server.pool);
+        let is_available = |server: &Server| server.is_available(now_ms);
+        self.choose(key, |server| is_new(server) && is_available(server))
+            .or_else(|| self.turns.pick_instead(&self.servers, is_available))
+            .or_else(|| self.turns.pick_instead(&self.servers, is_new))
+            .or_else(|| self.turns.pick_instead(&self.servers, |_| true))
+            .map(|it| &it.server)
+    }
+
+    fn choose(&self, _key: Option<u64>, may: impl Fn(&Server) -> bool) -> Option<&Weighted> {
+        match self.balance {
+            Balance::RoundRobin | Balance::LeastRequests | Balance::ConsistentKey => {
+                self.turns.pick(&self.servers, may)
+            }
+        }
+    }
+
+    /// The name of its first server, for a client that names no host.
+    pub fn authority(&self) -> HeaderValue {
+        let first = self.servers.first().map(|it| it.server.authority.clone());
+        first.unwrap_or_else(|| HeaderValue::from_static("localhost"))
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -10,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
-use super::Upstream;
 use super::body::RequestBody;
+use super::server::{Opened, Server};
 use super::wire::Wire;
 use crate::timer::Timers;
 
@@ -29,6 +30,7 @@ pub struct Pools {
 }
 
 struct Idle {
+    opened: Opened,
     task: Task,
     sender: SendRequest<RequestBody>,
     wire: Wire,
@@ -48,13 +50,13 @@ impl Drop for Task {
 
 /// A connection that one exchange has to itself. Dropped, it is closed; given back, it is used again.
 pub struct Lease {
+    opened: Opened,
     task: Task,
     pub(super) sender: SendRequest<RequestBody>,
     wire: Wire,
     /// The server's address, as the log has it.
     pub address: Rc<str>,
     pools: Rc<Pools>,
-    pool: usize,
 }
 
 impl Pools {
@@ -65,19 +67,19 @@ impl Pools {
 
     /// An idle connection that can take a request now, the most recently used first. One that is still busy with its last
     /// exchange (a request body that the server did not wait for) is not worth waiting for.
-    pub fn checkout(self: &Rc<Self>, upstream: &Upstream) -> Option<Lease> {
+    pub fn checkout(self: &Rc<Self>, server: &Server) -> Option<Lease> {
         let mut pools = self.idle.borrow_mut();
-        let pool = pools.get_mut(upstream.pool)?;
+        let pool = pools.get_mut(server.pool)?;
         loop {
             let idle = pool.pop()?;
             if idle.sender.is_ready() && idle.wire.is_silent() {
                 return Some(Lease {
+                    opened: idle.opened,
                     task: idle.task,
                     sender: idle.sender,
                     wire: idle.wire,
                     address: idle.address,
                     pools: Rc::clone(self),
-                    pool: upstream.pool,
                 });
             }
         }
@@ -86,12 +88,12 @@ impl Pools {
     /// A new connection.
     ///
     /// # Errors
-    /// The name does not resolve, nobody listens, or `connect_timeout` has passed.
-    pub async fn connect(self: &Rc<Self>, upstream: &Upstream) -> io::Result<Lease> {
-        let connecting = TcpStream::connect((&*upstream.host, upstream.port));
-        let stream = tokio::time::timeout(upstream.connect_timeout, connecting)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    /// The name does not resolve, nobody listens, `timeout` has passed, or there are as many connections as there may be.
+    pub async fn connect(self: &Rc<Self>, server: &Arc<Server>, timeout: Duration) -> io::Result<Lease> {
+        let opened = server.open().ok_or_else(|| io::Error::other("connections_max are open"))?;
+        let connecting = async { TcpStream::connect(&*server.addresses().await?).await };
+        let stream =
+            tokio::time::timeout(timeout, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
         let address = stream.peer_addr()?.to_string().into();
         let wire = Wire::new(stream);
@@ -106,14 +108,8 @@ impl Pools {
             // How it ended is told to the exchange that used it.
             let _ = connection.await;
         });
-        Ok(Lease {
-            task: Task(driving.abort_handle()),
-            sender,
-            wire,
-            address,
-            pools: Rc::clone(self),
-            pool: upstream.pool,
-        })
+        let task = Task(driving.abort_handle());
+        Ok(Lease { opened, task, sender, wire, address, pools: Rc::clone(self) })
     }
 
     /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
@@ -129,14 +125,14 @@ impl Pools {
 impl Lease {
     /// The response has been read to its end: another exchange may use the connection.
     pub fn give_back(self) {
-        let mut pools = self.pools.idle.borrow_mut();
-        if pools.len() <= self.pool {
-            pools.resize_with(self.pool + 1, Vec::new);
+        let Self { opened, task, sender, wire, address, pools } = self;
+        let (mut idle, number) = (pools.idle.borrow_mut(), opened.server().pool);
+        if idle.len() <= number {
+            idle.resize_with(number + 1, Vec::new);
         }
-        let pool = &mut pools[self.pool];
-        if !self.sender.is_closed() && pool.len() < IDLE_MAX {
-            let since_ms = self.pools.timers.now_ms();
-            pool.push(Idle { task: self.task, sender: self.sender, wire: self.wire, address: self.address, since_ms });
+        let pool = &mut idle[number];
+        if !sender.is_closed() && pool.len() < IDLE_MAX {
+            pool.push(Idle { opened, task, sender, wire, address, since_ms: pools.timers.now_ms() });
         }
     }
 }

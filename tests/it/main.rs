@@ -38,4 +38,5 @@ mod tls;
 mod trusted_proxies;
 mod unsupported;
 mod upstream_faults;
+mod upstreams;
 mod verdicts;

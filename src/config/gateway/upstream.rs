@@ -1,114 +1,200 @@
-//! `[upstream.NAME]`
+//! `[upstream.NAME]`: what it may say, and how it is read.
 
-use std::net::{IpAddr, Ipv6Addr};
+mod read;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Endpoint, Upstream};
-use crate::config::problems::Wrong;
-use crate::config::reader::{Item, Neutral, Table};
-use toml::de::DeValue;
+use http::HeaderValue;
+use rustls_pki_types::ServerName;
 
-pub(super) fn upstream(mut table: Table<'_>) -> Upstream {
-    let server = match table.get("servers") {
-        Some(item) => servers(&item),
-        None => {
-            let wrong = Wrong::new("missing-key", "an upstream needs `servers`")
-                .hint("`servers = [\"http://127.0.0.1:3000\"]`");
-            table.problems().add(table.span(), wrong);
-            None
-        }
-    };
-    let connect_timeout = table.duration("connect_timeout", Duration::from_secs(2));
-    table.later("balance", &[Neutral::Text("round_robin")]);
-    let protocols = [Neutral::Text("auto"), Neutral::Text("http/1.1")];
-    table.later("protocol", &protocols);
-    table.later("retries", &[Neutral::Number(0)]);
-    table.later("host", &[Neutral::Text("preserve")]);
-    table.later("connections_max", &[]);
-    table.later("queue_max", &[]);
-    for option in ["tls", "health", "eject"] {
-        table.later(option, &[Neutral::EmptyTable]);
+pub(super) use self::read::upstream;
+use super::{CertificatePaths, Located};
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// At least one, each endpoint once.
+    pub servers: Vec<UpstreamServer>,
+    /// Which server takes the next request.
+    pub balance: Balance,
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// How often a request that is safe to repeat is sent again.
+    pub retries: u32,
+    /// The `Host` that servers get.
+    pub host: HostHeader,
+    /// Open connections to one server, over all workers.
+    pub connections_max: usize,
+    /// Requests that may wait for a connection.
+    pub queue_max: usize,
+    /// For servers with `https`.
+    pub tls: UpstreamTlsPaths,
+    /// Active checks, if any.
+    pub health: Option<Health>,
+    /// Passive checks, if any.
+    pub eject: Option<Eject>,
+}
+
+/// One entry of `upstream.servers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamServer {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// How much of the requests it gets, beside the others'; 1 to 65535.
+    pub weight: u16,
+    /// What is spoken to it: `upstream.protocol` and the scheme together. `Auto` only where TLS chooses (ALPN).
+    pub protocol: Protocol,
+    /// Whom its certificate must name; present exactly where the scheme is `https`.
+    pub server_name: Option<ServerName<'static>>,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `http://`, `https://` or `h2c://`
+    Tcp {
+        /// What is written before `://`.
+        scheme: Scheme,
+        /// Name or address, without brackets.
+        host: String,
+        /// Default 80, or 443 for `https`.
+        port: u16,
+    },
+    /// `unix:PATH`, joined to the folder of the config file.
+    Unix(PathBuf),
+}
+
+/// Of a server's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plaintext; HTTP/1.1 unless `protocol` says otherwise.
+    Http,
+    /// TLS.
+    Https,
+    /// HTTP/2 in plaintext by prior knowledge (RFC 9113 §3.3).
+    H2c,
+}
+
+/// `upstream.protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/2 where ALPN agrees on it, else HTTP/1.1.
+    Auto,
+    /// `http/1.1`
+    Http1,
+    /// `h2`, without TLS by prior knowledge.
+    H2,
+}
+
+/// `upstream.balance`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// By turns, in the proportion of the weights.
+    RoundRobin,
+    /// Of two servers by chance, the one with fewer requests underway.
+    LeastRequests,
+    /// Requests of one key go to one server.
+    ConsistentKey,
+}
+
+/// `upstream.host`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// What the client asked for.
+    Preserve,
+    /// The server's own name.
+    Upstream,
+    /// Always this.
+    Literal(HeaderValue),
+}
+
+/// `upstream.tls`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTlsPaths {
+    /// PEM certificates to trust; `None` = those that the system trusts.
+    pub ca: Option<Located<PathBuf>>,
+    /// The certificate shown to servers.
+    pub client: Option<CertificatePaths>,
+    /// Where the first server over TLS stands; `None` = there is none, and nothing of this is read.
+    pub needed_at: Option<Range<usize>>,
+}
+
+/// `upstream.health`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Of the request, with its query.
+    pub path: String,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// Until the answer.
+    pub timeout: Duration,
+    /// Good answers in a row that make a server healthy.
+    pub healthy: u32,
+    /// Bad ones that make it unhealthy.
+    pub unhealthy: u32,
+}
+
+/// `upstream.eject`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eject {
+    /// Failures in a row.
+    pub failures: u32,
+    /// How long the server then gets nothing.
+    pub duration: Duration,
+}
+
+impl UpstreamTlsPaths {
+    /// Every file that is read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let client = self.client.iter().flat_map(|paths| [&paths.cert, &paths.key]);
+        let files = self.ca.iter().chain(client).map(|file| file.value.clone());
+        files.filter(|_| self.needed_at.is_some()).collect()
     }
-    table.finish();
-    Upstream {
-        // What stands in for a wrong one is never used: a file with a problem is not served from.
-        server: server.unwrap_or_else(|| Endpoint { host: String::new(), port: 0 }),
-        connect_timeout,
+
+    /// Whether both read the same files.
+    pub fn names_the_files_of(&self, other: &Self) -> bool {
+        self.needed_at.is_some() == other.needed_at.is_some() && self.files() == other.files()
     }
 }
 
-fn servers(item: &Item<'_>) -> Option<Endpoint> {
-    let items = item.list("an array of servers")?;
-    match items.as_slice() {
-        [] => {
-            item.wrong(Wrong::value("at least one server is needed"));
-            None
-        }
-        [only] => server(only),
-        several => {
-            for item in several {
-                server(item);
-            }
-            item.wrong(Wrong::later("several servers are not supported yet"));
-            None
+impl Scheme {
+    /// The port that need not be written.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http | Self::H2c => 80,
+            Self::Https => 443,
         }
     }
 }
 
-/// `"http://…"` or `{ url = "http://…", weight = 1 }`.
-fn server(item: &Item<'_>) -> Option<Endpoint> {
-    if !matches!(item.value(), DeValue::Table(_)) {
-        return item.parsed(endpoint);
+impl Endpoint {
+    /// As an authority (RFC 3986 §3.2): an IPv6 address in brackets, no port where it is the scheme's. A socket has no name;
+    /// its servers are told `localhost`, as curl and nginx tell them.
+    pub fn authority(&self) -> String {
+        let Self::Tcp { scheme, host, port } = self else { return "localhost".to_owned() };
+        let host = bracketed(host);
+        if *port == scheme.default_port() { host } else { format!("{host}:{port}") }
     }
-    let mut table = item.clone().table()?;
-    table.integer("weight", 1..=65_535, 1);
-    let endpoint = match table.get("url") {
-        Some(url) => url.parsed(endpoint),
-        None => {
-            item.wrong(Wrong::new("missing-key", "a server needs `url`"));
-            None
-        }
-    };
-    table.finish();
-    endpoint
+
+    /// Over TLS?
+    pub const fn has_tls(&self) -> bool {
+        matches!(self, Self::Tcp { scheme: Scheme::Https, .. })
+    }
 }
 
-/// `http://host[:port]`. A URL may hold a password, so no message repeats it.
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, Wrong> {
-    let wrong = || Wrong::value("expected `http://HOST` or `http://HOST:PORT`");
-    for scheme in ["https:", "h2c:", "unix:"] {
-        if text.starts_with(scheme) {
-            let message = format!("a server with `{scheme}` is not supported yet");
-            return Err(Wrong::later(message));
+impl fmt::Display for Endpoint {
+    /// As the log has it before an address is known: `HOST:PORT` or `unix:PATH`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, .. } => write!(f, "{}:{port}", bracketed(host)),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
-    let rest = text.strip_prefix("http://").ok_or_else(|| wrong().hint("a server's address begins with `http://`"))?;
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#']) {
-        return Err(wrong().hint("a server is an address without a path; the request's own path is used"));
-    }
-    if authority.contains('@') {
-        return Err(wrong().hint("a server is an address without a user name or password"));
-    }
-    let (host, port) = match authority.rsplit_once(':') {
-        // The last colon of an address in brackets may stand inside them.
-        Some((host, port)) if !port.ends_with(']') => (host, self::port(port).ok_or_else(wrong)?),
-        _ => (authority, 80),
-    };
-    let host = self::host(host).ok_or_else(wrong)?;
-    Ok(Endpoint { host, port })
 }
 
-fn port(text: &str) -> Option<u16> {
-    let digits = text.bytes().all(|c| c.is_ascii_digit());
-    text.parse().ok().filter(|port| digits && *port > 0)
-}
-
-/// A name or address, without brackets.
-fn host(text: &str) -> Option<String> {
-    if let Some(address) = text.strip_prefix('[') {
-        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
-        return Some(IpAddr::V6(address).to_string());
-    }
-    super::route::is_dns_name(text).then(|| text.to_owned())
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

@@ -36,7 +36,7 @@ pub fn load_certificates(
     }
 }
 
-fn certificate(paths: &CertificatePaths, named_in: &Arc<SourceFile>) -> Result<CertifiedKey, Report> {
+pub(super) fn certificate(paths: &CertificatePaths, named_in: &Arc<SourceFile>) -> Result<CertifiedKey, Report> {
     let problem = |file: &Located<std::path::PathBuf>, what: &str, why: &str| {
         let message = format!("failed to read the {what} {}: {why}", mask::path(&file.value));
         at(named_in, &file.span, "invalid-certificate", message, None)
@@ -69,7 +69,7 @@ fn certificate(paths: &CertificatePaths, named_in: &Arc<SourceFile>) -> Result<C
     }
 }
 
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = read_bytes(path, PEM_BYTES_MAX).map_err(|why| why.to_string())?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match chain {

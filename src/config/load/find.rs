@@ -80,7 +80,7 @@ mod tests {
         let loaded = sidecar("http://127.0.0.1:3000", Path::new("k/keys.toml"), "0.0.0.0:9000").expect("good flags");
         assert_eq!(loaded.value.keys.file.value, Path::new("k/keys.toml"));
         assert_eq!(loaded.value.listeners[0].address.port(), 9000);
-        assert_eq!(loaded.value.upstreams["default"].server.port, 3000);
+        assert_eq!(loaded.value.upstreams["default"].servers[0].endpoint.to_string(), "127.0.0.1:3000");
         assert_eq!(loaded.warnings.count(Severity::Warning), 1, "no TLS on 0.0.0.0");
 
         let wrong = sidecar("3000", Path::new("keys.toml"), "8080").err().unwrap_or_default();

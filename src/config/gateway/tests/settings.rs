@@ -260,53 +260,6 @@ fn routes_beside_each_other() {
 }
 
 #[test]
-fn upstreams() {
-    let table = [
-        ("http://127.0.0.1:3000", "127.0.0.1", 3000),
-        ("http://api.internal", "api.internal", 80),
-        ("http://api_1:81/", "api_1", 81),
-        ("http://[::1]:8000", "::1", 8000),
-        ("http://[::1]", "::1", 80),
-    ];
-    for (url, host, port) in table {
-        for server in [format!("\"{url}\""), format!("{{ url = \"{url}\", weight = 1 }}")] {
-            let gateway = good(&format!("[upstream.b]\nservers = [{server}]\n"));
-            let Endpoint { host: h, port: p } = &gateway.upstreams["b"].server;
-            assert_eq!((h.as_str(), *p), (host, port), "{url}");
-        }
-    }
-    let wrong = [
-        "[]",
-        "[\"\"]",
-        "[\"http://\"]",
-        "[\"http://:80\"]",
-        "[\"127.0.0.1:80\"]",
-        "[\"ftp://a\"]",
-        "[\"http://a:0\"]",
-        "[\"http://a:65536\"]",
-        "[\"http://a:+1\"]",
-        "[\"http://a:\"]",
-        "[\"http://a/b\"]",
-        "[\"http://a?b\"]",
-        "[\"http://u:p@a\"]",
-        "[\"http://::1\"]",
-        "[\"http://[::1\"]",
-        "[\"http://[::1]x\"]",
-        "[{ url = \"http://a\", weight = 0 }]",
-    ];
-    refused("[upstream.b]\nservers = ", &wrong, "invalid-value");
-    refused("[upstream.b]\nservers = ", &["[{ weight = 1 }]"], "missing-key");
-    refused("[upstream.b]", &[""], "missing-key");
-    refused("[upstream.b]\nservers = ", &["\"http://a\"", "[1]"], "wrong-type");
-    let text = "[upstream.b]\nservers = [\"http://u:hunter2@a\"]\n";
-    let report = with(text).expect_err("a password");
-    assert!(!format!("{report:?}{}", report.to_json()).contains("hunter2"));
-
-    let report = parse(&file("[upstream.a]\nservers = [\"http://a\"]\n")).expect_err("no default");
-    assert_eq!(report.diagnostics()[0].code, "unknown-upstream");
-}
-
-#[test]
 fn log() {
     let log = good("[log]\nlevel = \"trace\"\noutput = \"file:k.log\"\non_full = \"drop\"\n").log;
     assert_eq!(log.level, Level::Trace);

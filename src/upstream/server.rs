@@ -1,0 +1,245 @@
+//! One server of an upstream: where it is, how it is spoken to, and how it is doing. It lives as long as the configuration
+//! says the same of it, over any number of reloads, and so do its connections and its health.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::config::gateway::{self, Eject, Endpoint, Protocol, UpstreamServer};
+use crate::config::load::UpstreamTls;
+
+/// A server. Workers share it; everything that changes is an atomic.
+pub struct Server {
+    /// Which pool of a worker is its. Unique among the servers that live.
+    pub pool: usize,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// What is spoken to it; `Auto` only where TLS chooses (ALPN).
+    pub protocol: Protocol,
+    /// Its own name, for `host = "upstream"`.
+    pub authority: HeaderValue,
+    /// Present exactly where it is spoken to over TLS.
+    pub tls: Option<ServerTls>,
+    upstream: Box<str>,
+    made_from: Option<[u8; 32]>,
+    policy: ArcSwap<Policy>,
+    addresses: ArcSwap<Addresses>,
+    next_address: AtomicUsize,
+    counts_requests: AtomicBool,
+    in_flight: AtomicUsize,
+    opened: AtomicUsize,
+    failures: AtomicU32,
+    unhealthy: AtomicBool,
+    ejected_until_ms: AtomicU64,
+}
+
+/// How a server is spoken to over TLS.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// Roots, client certificate, ALPN.
+    pub config: Arc<ClientConfig>,
+    /// Whom its certificate must name.
+    pub name: ServerName<'static>,
+}
+
+/// The settings that may change under a server that stays.
+#[derive(Clone, Debug)]
+struct Policy {
+    connections_max: usize,
+    eject: Option<Eject>,
+}
+
+/// What a name resolves to.
+#[derive(Debug, Default)]
+struct Addresses(Vec<SocketAddr>);
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.endpoint, self.upstream)
+    }
+}
+
+impl Server {
+    /// A server of the upstream `name`. `pool` must be no other living server's.
+    pub fn new(
+        name: &str,
+        upstream: &gateway::Upstream,
+        server: &UpstreamServer,
+        tls: Option<&UpstreamTls>,
+        pool: usize,
+    ) -> Self {
+        let authority = HeaderValue::try_from(server.endpoint.authority());
+        let fixed = fixed_address(&server.endpoint);
+        let over_tls = tls.zip(server.server_name.clone());
+        Self {
+            pool,
+            endpoint: server.endpoint.clone(),
+            protocol: server.protocol,
+            // Names were checked to be such when they were read.
+            authority: authority.unwrap_or_else(|_| HeaderValue::from_static("localhost")),
+            tls: over_tls.map(|(tls, name)| ServerTls { config: Arc::clone(&tls.config), name }),
+            upstream: name.into(),
+            made_from: made_from(server, tls),
+            policy: ArcSwap::from_pointee(policy(upstream)),
+            addresses: ArcSwap::from_pointee(Addresses(fixed.into_iter().collect())),
+            next_address: AtomicUsize::new(0),
+            counts_requests: AtomicBool::new(counts_requests(upstream)),
+            in_flight: AtomicUsize::new(0),
+            opened: AtomicUsize::new(0),
+            failures: AtomicU32::new(0),
+            unhealthy: AtomicBool::new(false),
+            ejected_until_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the configuration still means this server. An upstream has its servers to itself: their limits and their
+    /// health are its settings.
+    pub fn is(&self, name: &str, server: &UpstreamServer, tls: Option<&UpstreamTls>) -> bool {
+        *self.upstream == *name
+            && self.endpoint == server.endpoint
+            && self.protocol == server.protocol
+            && self.tls.as_ref().map(|tls| &tls.name) == server.server_name.as_ref()
+            && self.made_from == made_from(server, tls)
+    }
+
+    /// Takes over the settings of a new generation.
+    pub fn follow(&self, upstream: &gateway::Upstream) {
+        self.policy.store(Arc::new(policy(upstream)));
+        self.counts_requests.store(counts_requests(upstream), Relaxed);
+    }
+
+    /// Name of the upstream that it belongs to.
+    pub fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
+    /// Counts a request while it is underway. Where nobody asks for the number, nothing is counted.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        if !self.counts_requests.load(Relaxed) {
+            return InFlight(None);
+        }
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(Some(Arc::clone(self)))
+    }
+
+    /// Requests underway, over all workers.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Counts a connection while it is open; `None` at `connections_max`.
+    pub fn open(self: &Arc<Self>) -> Option<Opened> {
+        let max = self.policy.load().connections_max;
+        let counted = self.opened.fetch_update(Relaxed, Relaxed, |open| (open < max).then_some(open + 1));
+        counted.ok().map(|_| Opened(Arc::clone(self)))
+    }
+
+    /// Open connections, over all workers.
+    pub fn opened(&self) -> usize {
+        self.opened.load(Relaxed)
+    }
+
+    /// Healthy, and not ejected.
+    pub fn is_available(&self, now_ms: u64) -> bool {
+        !self.unhealthy.load(Relaxed) && self.ejected_until_ms.load(Relaxed) <= now_ms
+    }
+
+    /// A request got an answer that says nothing against the server.
+    pub fn succeeded(&self) {
+        // A load that all cores share; the write happens once after a failure.
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+        }
+    }
+
+    /// A request could not connect, was reset, had no answer in time, or got 502, 503 or 504.
+    pub fn failed(&self, now_ms: u64) {
+        let Some(eject) = self.policy.load().eject else { return };
+        if self.failures.fetch_add(1, Relaxed) + 1 >= eject.failures {
+            self.failures.store(0, Relaxed);
+            let until = now_ms.saturating_add(millis(eject.duration));
+            self.ejected_until_ms.store(until, Relaxed);
+        }
+    }
+
+    /// Its addresses, a different one first each time, so that all are used. Empty for a Unix socket.
+    ///
+    /// # Errors
+    /// The name does not resolve.
+    pub async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let known = self.addresses.load_full();
+        let mut addresses = match (&self.endpoint, known.0.is_empty()) {
+            (Endpoint::Tcp { host, port, .. }, true) => {
+                tokio::net::lookup_host((host.as_str(), *port)).await?.collect()
+            }
+            (Endpoint::Tcp { .. } | Endpoint::Unix(_), _) => known.0.clone(),
+        };
+        if addresses.len() > 1 {
+            let first = self.next_address.fetch_add(1, Relaxed) % addresses.len();
+            addresses.rotate_left(first);
+        }
+        Ok(addresses)
+    }
+}
+
+/// A request underway.
+#[derive(Debug)]
+pub struct InFlight(Option<Arc<Server>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(server) = &self.0 {
+            server.in_flight.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Opened(Arc<Server>);
+
+impl Opened {
+    /// Whose it is.
+    pub const fn server(&self) -> &Arc<Server> {
+        &self.0
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.opened.fetch_sub(1, Relaxed);
+    }
+}
+
+fn policy(upstream: &gateway::Upstream) -> Policy {
+    // Nothing is won by turning away from the only server.
+    let eject = upstream.eject.filter(|_| upstream.servers.len() > 1);
+    Policy { connections_max: upstream.connections_max, eject }
+}
+
+fn counts_requests(upstream: &gateway::Upstream) -> bool {
+    upstream.balance == gateway::Balance::LeastRequests && upstream.servers.len() > 1
+}
+
+fn made_from(server: &UpstreamServer, tls: Option<&UpstreamTls>) -> Option<[u8; 32]> {
+    tls.filter(|_| server.endpoint.has_tls()).map(|tls| tls.made_from)
+}
+
+fn fixed_address(endpoint: &Endpoint) -> Option<SocketAddr> {
+    let Endpoint::Tcp { host, port, .. } = endpoint else { return None };
+    host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
