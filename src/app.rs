@@ -10,9 +10,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::config::diagnostics::Report;
-use crate::edge::listener::{ListeningSocket, bind};
+use crate::config::gateway::{ListenAddress, Listener};
+use crate::edge::listener::bind_tcp;
 use crate::edge::slots::Slots;
 use crate::edge::tls::Tls;
+use crate::edge::unix::{SocketFile, bind_unix};
 use crate::edge::worker::{self, Bound, Phase, Shared};
 use crate::observe::events::{Events, Listening};
 use crate::observe::operational;
@@ -36,6 +38,7 @@ pub struct Gateway {
     bell: Bell,
     events: Events,
     listening: Vec<Listening>,
+    files: Vec<SocketFile>,
     grace: Duration,
     // The last to go: everything above may still write.
     writer: Writer,
@@ -49,7 +52,7 @@ pub enum StartError {
     Log(#[source] io::Error),
     /// A listener cannot be bound.
     #[error("failed to listen on {0}")]
-    Listen(std::net::SocketAddr, #[source] io::Error),
+    Listen(ListenAddress, #[source] io::Error),
     /// The system has no randomness to give.
     #[error("failed to get randomness from the system")]
     Randomness(#[source] getrandom::Error),
@@ -86,21 +89,22 @@ impl Gateway {
         let Sources { gateway, keys, pepper, upstream_tls, .. } = &sources;
         let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
         let bound = BoundAs::all(gateway);
-        let (listening, sockets) = bind_all(&sources, workers)?;
+        let Bindings { listening, per_worker, files: socket_files } = Bindings::all(&gateway.listeners, workers)?;
 
         let keys = snapshot.ring.keys().len();
         let generation = builder.generation();
         let shared =
             Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), slots: Arc::new(Slots::default()), clock });
         let (phase, _) = watch::channel(Phase::Running);
-        let workers = spawn_workers(&shared, sockets, &writer.sink(), &phase)?;
+        let workers = spawn_workers(&shared, per_worker, &writer.sink(), &phase)?;
         events.ready(&listening, workers.len(), keys, generation);
 
         let (files, bell) = Watch::start(sources.files(), &sources.keys_path());
         let reloader =
             Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
-        Ok(Self { phase, workers, reloading: Some(reloading), bell, events, listening, grace, writer })
+        let (reloading, files) = (Some(reloading), socket_files);
+        Ok(Self { phase, workers, reloading, bell, events, listening, files, grace, writer })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -121,6 +125,8 @@ impl Gateway {
     /// Stops accepting and lets what runs finish, for at most `server.shutdown_grace`, or until `hurry` says so.
     pub fn stop(mut self, mut hurry: impl FnMut() -> bool) {
         self.events.drain(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX));
+        // Nobody is to come by a path whose socket will be gone.
+        self.files.clear();
         self.phase.send_replace(Phase::Draining);
         let deadline = Instant::now() + self.grace;
         while Instant::now() < deadline && !hurry() && self.workers.iter().any(|w| !w.is_finished()) {
@@ -161,21 +167,41 @@ fn worker_count(configured: usize) -> usize {
     }
 }
 
-/// All sockets before the first thread: a port that is taken is found before anything is served. One list per worker.
-fn bind_all(sources: &Sources, workers: usize) -> Result<(Vec<Listening>, Vec<Vec<Bound>>), StartError> {
-    let mut per_worker: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut listening = Vec::new();
-    for (index, listener) in sources.gateway.listeners.iter().enumerate() {
-        let failed = |error| StartError::Listen(listener.address, error);
-        let sockets = bind(listener.address, workers).map_err(failed)?;
-        let address =
-            sockets.first().map_or(Ok(listener.address), std::net::TcpListener::local_addr).map_err(failed)?;
-        listening.push(Listening { address, tls: !listener.tls.is_empty() });
-        for (bound, socket) in per_worker.iter_mut().zip(sockets) {
-            bound.push(Bound { socket: ListeningSocket::Tcp(socket), index, tls: !listener.tls.is_empty() });
+/// What is bound before the first thread: a port that is taken is found before anything is served.
+#[derive(Default)]
+struct Bindings {
+    listening: Vec<Listening>,
+    per_worker: Vec<Vec<Bound>>,
+    files: Vec<SocketFile>,
+}
+
+impl Bindings {
+    fn all(listeners: &[Listener], workers: usize) -> Result<Self, StartError> {
+        let mut bindings = Self { per_worker: (0..workers).map(|_| Vec::new()).collect(), ..Self::default() };
+        for (index, listener) in listeners.iter().enumerate() {
+            bindings.add(index, listener).map_err(|error| StartError::Listen(listener.address.clone(), error))?;
         }
+        Ok(bindings)
     }
-    Ok((listening, per_worker))
+
+    fn add(&mut self, index: usize, listener: &Listener) -> io::Result<()> {
+        let workers = self.per_worker.len();
+        let sockets = match &listener.address {
+            ListenAddress::Ip(address) => bind_tcp(*address, workers)?,
+            ListenAddress::Unix(path) => {
+                let (socket, file) = bind_unix(path, listener.mode)?;
+                self.files.push(file);
+                socket.shared(workers)?
+            }
+        };
+        let tls = !listener.tls.is_empty();
+        let address = sockets.first().map(|socket| socket.address(&listener.address)).transpose()?;
+        self.listening.push(Listening { address: address.unwrap_or_else(|| listener.address.clone()), tls });
+        for (bound, socket) in self.per_worker.iter_mut().zip(sockets) {
+            bound.push(Bound { socket, index, tls });
+        }
+        Ok(())
+    }
 }
 
 /// Returns when every worker serves.

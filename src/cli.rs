@@ -63,7 +63,7 @@ pub struct RunArgs {
     /// Forward to this server, as http://HOST:PORT
     #[arg(long, value_name = "URL", env = "KEYWARD_UPSTREAM")]
     pub upstream: Option<String>,
-    /// Listen here, as IP:PORT
+    /// Listen here, as IP:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", env = "KEYWARD_LISTEN")]
     pub listen: Option<String>,
 }

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::run::{complain, serve_until_told};
+use crate::config::gateway::ListenAddress;
 use crate::credential::format::generate;
 use crate::observe::line::push_escaped;
 use crate::reload::sources::{Origin, Sources};
@@ -58,8 +59,11 @@ impl Demo {
         let file = Some(self.folder.0.join("keyward.toml"));
         match Sources::load(Origin { file, keys_override: None }, None) {
             Ok((sources, warnings)) => serve_until_told(sources, &warnings, |gateway| {
-                let address = gateway.listening().first().map(|l| l.address);
-                let lines = address.map(|address| self.lines(address.port())).unwrap_or_default();
+                let lines = gateway.listening().first().map(|listening| match &listening.address {
+                    ListenAddress::Ip(address) => self.lines(address.port()),
+                    ListenAddress::Unix(_) => String::new(),
+                });
+                let lines = lines.unwrap_or_default();
                 // With standard output gone there is nobody to show it to.
                 let _ = io::stdout().write_all(lines.as_bytes());
             }),

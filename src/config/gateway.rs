@@ -2,6 +2,7 @@
 
 mod keys;
 mod limits;
+mod listener;
 mod log;
 mod parse;
 mod route;
@@ -11,7 +12,7 @@ mod tests;
 mod upstream;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 pub(super) use self::limits::rates;
+pub use self::listener::{CertificatePaths, Insecure, ListenAddress, Listener};
 pub use self::parse::parse;
 pub(crate) use self::parse::read;
 pub use self::upstream::{
@@ -84,35 +86,6 @@ impl TrustedProxies {
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
     }
-}
-
-/// `[[listener]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where to bind; port 0 lets the system choose.
-    pub address: SocketAddr,
-    /// Certificates; the first is the default, the others are chosen by SNI. Empty = no TLS.
-    pub tls: Vec<CertificatePaths>,
-    /// Whether a credential may come in without TLS.
-    pub insecure: Insecure,
-}
-
-/// One `{ cert, key }`, as absolute or file-relative paths already joined to the folder of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificatePaths {
-    /// PEM chain, leaf first.
-    pub cert: Located<PathBuf>,
-    /// PEM private key.
-    pub key: Located<PathBuf>,
-}
-
-/// `listener.insecure`, with its default (loopback: allow, others: refuse) already applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Insecure {
-    /// 403 to any credential.
-    Refuse,
-    /// Take it.
-    Allow,
 }
 
 /// `[http]`

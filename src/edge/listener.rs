@@ -8,10 +8,11 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::stream::Wire;
+use crate::config::gateway::ListenAddress;
 use crate::request::Peer;
 
 /// Connections the kernel holds for us while a worker is busy.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// A socket that listens.
 pub enum ListeningSocket {
@@ -32,12 +33,12 @@ pub(super) enum Listener {
 ///
 /// # Errors
 /// The address cannot be had.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+pub fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<ListeningSocket>> {
     let first = bind_one(address)?;
     let bound = first.local_addr()?;
-    let mut listeners = vec![first];
+    let mut listeners = vec![ListeningSocket::Tcp(first)];
     for _ in 1..workers {
-        listeners.push(bind_one(bound)?);
+        listeners.push(ListeningSocket::Tcp(bind_one(bound)?));
     }
     Ok(listeners)
 }
@@ -57,6 +58,33 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl ListeningSocket {
+    /// One handle per worker on one socket: whichever comes first takes a connection.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn shared(self, workers: usize) -> io::Result<Vec<Self>> {
+        let mut handles = Vec::with_capacity(workers);
+        for _ in 1..workers {
+            handles.push(match &self {
+                Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+                Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+            });
+        }
+        handles.push(self);
+        Ok(handles)
+    }
+
+    /// Where it listens: port 0 has become one that was free.
+    ///
+    /// # Errors
+    /// It is no socket of ours.
+    pub fn address(&self, configured: &ListenAddress) -> io::Result<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Ip),
+            Self::Unix(_) => Ok(configured.clone()),
+        }
+    }
+
     /// Takes a connection that waits; never waits for one.
     pub(super) fn accept(&self) -> io::Result<(Wire, Peer)> {
         match self {
@@ -142,15 +170,14 @@ mod tests {
     #[test]
     fn a_handshake_that_is_refused_finds_the_successor() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let old = bind(any, 1).expect("a port").remove(0);
-        let address = old.local_addr().expect("an address");
+        let old = bind_tcp(any, 1).expect("a port").remove(0);
+        let Ok(ListenAddress::Ip(address)) = old.address(&ListenAddress::Ip(any)) else { panic!("it is TCP") };
         let queued = TcpStream::connect(address).expect("it listens");
-        let old = ListeningSocket::Tcp(old);
         assert!(old.refuse_handshakes());
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
         assert_eq!(late.expect_err("turned away").kind(), io::ErrorKind::TimedOut);
 
-        let next = bind(address, 1).expect("a place beside it");
+        let next = bind_tcp(address, 1).expect("a place beside it");
         let client = std::thread::spawn(move || TcpStream::connect_timeout(&address, Duration::from_secs(20)));
         let ListeningSocket::Tcp(socket) = old else { panic!("it is TCP") };
         assert_eq!(socket.accept().expect("what was queued").1, queued.local_addr().expect("an address"));

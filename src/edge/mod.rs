@@ -7,4 +7,5 @@ pub mod slots;
 pub mod socket;
 pub mod stream;
 pub mod tls;
+pub mod unix;
 pub mod worker;

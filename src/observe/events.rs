@@ -1,10 +1,8 @@
 //! Lines that are not about a request: the life of the process and of its configuration.
 
-use std::net::SocketAddr;
-
 use super::line::{Line, TimeText};
 use super::sink::Sink;
-use crate::config::gateway::OnFull;
+use crate::config::gateway::{ListenAddress, OnFull};
 use crate::vocab::clock::Clock;
 
 /// Ids listed in one line; a key file of a million new keys is told of by its number.
@@ -31,10 +29,10 @@ pub struct KeyChanges {
 }
 
 /// A listener as it is told of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Listening {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Over TLS.
     pub tls: bool,
 }

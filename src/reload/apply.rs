@@ -1,12 +1,11 @@
 //! Puts what was read to use: builds the next snapshot, swaps it in, and says what changed. Until the swap nothing has.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::diff::key_changes;
 use super::sources::{Refreshed, Sources};
 use crate::config::diagnostics::Report;
-use crate::config::gateway::{Gateway, Listener};
+use crate::config::gateway::{Gateway, ListenAddress, Listener};
 use crate::edge::tls::Tls;
 use crate::edge::worker::Shared;
 use crate::observe::events::{Events, KeyChanges};
@@ -107,10 +106,10 @@ impl Reloader {
 
 /// A listener as it was bound. What the file says of another address, or of TLS where there was none, waits for a
 /// restart; what it says of this one applies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BoundAs {
     /// As configured.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// Which of the listeners with this address (port 0 may stand more than once).
     pub occurrence: usize,
     /// It has certificates.
@@ -122,14 +121,16 @@ impl BoundAs {
     pub fn all(gateway: &Gateway) -> Vec<Self> {
         let listeners = &gateway.listeners;
         let number = |at: usize| listeners[..at].iter().filter(|l| l.address == listeners[at].address).count();
-        let bound =
-            |(at, l): (usize, &Listener)| Self { address: l.address, occurrence: number(at), tls: !l.tls.is_empty() };
+        let bound = |(at, l): (usize, &Listener)| {
+            let address = l.address.clone();
+            Self { address, occurrence: number(at), tls: !l.tls.is_empty() }
+        };
         listeners.iter().enumerate().map(bound).collect()
     }
 
     /// Whether both are the same listener.
     pub fn is_at(&self, other: &Self) -> bool {
-        (self.address, self.occurrence) == (other.address, other.occurrence)
+        (&self.address, self.occurrence) == (&other.address, other.occurrence)
     }
 
     fn place_in(&self, gateway: &Gateway) -> Option<usize> {
@@ -140,9 +141,9 @@ impl BoundAs {
 
 /// What of a change only a restart can bring about.
 fn needs_restart(before: &Gateway, now: &Gateway) -> Vec<String> {
-    let addresses = |g: &Gateway| g.listeners.iter().map(|l| (l.address, l.tls.is_empty())).collect::<Vec<_>>();
+    let bound = |l: &Listener| (l.address.clone(), l.mode, l.tls.is_empty());
     let mut told = Vec::new();
-    if addresses(before) != addresses(now) {
+    if !before.listeners.iter().map(bound).eq(now.listeners.iter().map(bound)) {
         told.push("a change of the listeners takes effect after a restart".to_owned());
     }
     if before.server.workers != now.server.workers {

@@ -25,6 +25,7 @@ mod key_files;
 mod leaving;
 mod limits;
 mod lines;
+mod listeners;
 mod log;
 mod order;
 mod proxy;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Gateway, Http, Plan, Route, Upstream, keys, limits, log, route, server, upstream};
+use super::{Gateway, Http, Plan, Route, Upstream, keys, limits, listener, log, route, server, upstream};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
 use crate::config::problems::{self, Problems, Wrong};
@@ -34,7 +34,7 @@ pub(crate) fn read(source: &Arc<SourceFile>) -> (Option<Gateway>, Report) {
 
 fn gateway(mut file: Table<'_>) -> Gateway {
     let server = server::server(&mut file);
-    let listeners = server::listeners(&mut file);
+    let listeners = listener::listeners(&mut file);
     let http = server::http(&mut file);
     let keys = keys::keys(&mut file);
     let plans = plans(&mut file);

@@ -1,12 +1,10 @@
-//! `[server]`, `[[listener]]` and `[http]`.
+//! `[server]` and `[http]`.
 
-use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{CertificatePaths, Http, Insecure, Listener, Server, TrustedProxies};
+use super::{Http, Server, TrustedProxies};
 use crate::config::problems::Wrong;
-use crate::config::reader::{Item, Neutral, Table, located};
+use crate::config::reader::{Item, Table, located};
 use crate::vocab::network::{NetworkError, parse_network};
 use crate::vocab::units;
 
@@ -59,95 +57,6 @@ fn network(error: NetworkError) -> Wrong {
             Wrong::value("the address has bits behind its prefix").hint(format!("did you mean \"{network}\"?"))
         }
     }
-}
-
-pub(super) fn listeners(file: &mut Table<'_>) -> Vec<Listener> {
-    let default = Listener { address: default_address(), tls: Vec::new(), insecure: Insecure::Allow };
-    let problems = file.problems();
-    let Some(tables) = file.tables("listener") else {
-        return vec![default];
-    };
-    let mut addresses = HashSet::new();
-    let mut listeners = Vec::with_capacity(tables.len());
-    for table in tables {
-        let span = table.span();
-        let listener = listener(table);
-        if listener.address.port() != 0 && !addresses.insert(listener.address) {
-            let message = format!("two listeners have the address `{}`", listener.address);
-            problems.add(span, Wrong::new("duplicate-listener", message));
-        }
-        listeners.push(listener);
-    }
-    if listeners.is_empty() {
-        problems.add(0..0, Wrong::value("`listener` is an empty list"));
-        listeners.push(default);
-    }
-    listeners
-}
-
-fn default_address() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))
-}
-
-fn listener(mut table: Table<'_>) -> Listener {
-    let (problems, span) = (table.problems(), table.span());
-    let address = table.parsed("address", address);
-    let address = address.unwrap_or_else(default_address);
-    let tls = certificates(&mut table);
-    let is_loopback = address.ip().to_canonical().is_loopback();
-    let default = match is_loopback {
-        true => Insecure::Allow,
-        false => Insecure::Refuse,
-    };
-    let words = [("refuse", Insecure::Refuse), ("allow", Insecure::Allow)];
-    let insecure = table.one_of("insecure", &words, default);
-    if tls.is_empty() && insecure == Insecure::Refuse {
-        let wrong = Wrong::new(
-            "insecure-listener",
-            format!("`{address}` has no TLS, so every request with a key is refused there"),
-        )
-        .hint("add `tls`, or `insecure = \"allow\"` where the network is trusted");
-        problems.warn(span, wrong);
-    }
-    table.later("client_ca", &[]);
-    table.later("client_auth", &[Neutral::Text("off")]);
-    table.later("proxy_protocol", &[Neutral::False]);
-    table.finish();
-    Listener { address, tls, insecure }
-}
-
-fn address(text: &str) -> Result<SocketAddr, Wrong> {
-    if text.starts_with("unix:") {
-        return Err(Wrong::later("a unix socket is not supported yet"));
-    }
-    text.parse().map_err(|_| {
-        Wrong::value("expected an address and a port")
-            .hint("as in \"127.0.0.1:8080\", \"0.0.0.0:8443\" or \"[::]:8443\"")
-    })
-}
-
-fn certificates(table: &mut Table<'_>) -> Vec<CertificatePaths> {
-    let Some(entries) = table.tables("tls") else {
-        return Vec::new();
-    };
-    let mut out = Vec::with_capacity(entries.len());
-    for mut entry in entries {
-        let problems = entry.problems();
-        let mut path = |key| match entry.get(key) {
-            Some(item) => file_path(&item),
-            None => {
-                let message = format!("a certificate needs `{key}`");
-                problems.add(entry.span(), Wrong::new("missing-key", message));
-                None
-            }
-        };
-        let (cert, key) = (path("cert"), path("key"));
-        entry.finish();
-        if let (Some(cert), Some(key)) = (cert, key) {
-            out.push(CertificatePaths { cert, key });
-        }
-    }
-    out
 }
 
 /// The path of a file, joined to the folder of the config file.

@@ -87,8 +87,6 @@ fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
         let text = format!("[upstream.b]\nservers = [\"{server}\"]\n");
         assert_eq!(bad(&text), ["not-supported-yet"], "{server}");
     }
-    let unix = "[[listener]]\naddress = \"unix:/run/keyward/in.sock\"\n";
-    assert_eq!(bad(unix), ["not-supported-yet"]);
 }
 
 #[test]

@@ -79,7 +79,7 @@ mod tests {
     fn flags_make_a_gateway() {
         let loaded = sidecar("http://127.0.0.1:3000", Path::new("k/keys.toml"), "0.0.0.0:9000").expect("good flags");
         assert_eq!(loaded.value.keys.file.value, Path::new("k/keys.toml"));
-        assert_eq!(loaded.value.listeners[0].address.port(), 9000);
+        assert_eq!(loaded.value.listeners[0].address.to_string(), "0.0.0.0:9000");
         assert_eq!(loaded.value.upstreams["default"].servers[0].endpoint.to_string(), "127.0.0.1:3000");
         assert_eq!(loaded.warnings.count(Severity::Warning), 1, "no TLS on 0.0.0.0");
 

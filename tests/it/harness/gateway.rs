@@ -17,7 +17,8 @@ pub(crate) struct Gateway {
     pub(crate) dir: TempDir,
     output: Output,
     log_file: Option<PathBuf>,
-    listeners: Vec<SocketAddr>,
+    /// `None` for one on a Unix socket.
+    listeners: Vec<Option<SocketAddr>>,
     unread: Option<ChildStdout>,
 }
 
@@ -53,7 +54,7 @@ impl Gateway {
         gateway
     }
 
-    fn ports_from_ready(&mut self) -> Vec<SocketAddr> {
+    fn ports_from_ready(&mut self) -> Vec<Option<SocketAddr>> {
         let ready = poll(PATIENCE, || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the gateway ended at start, {ended:?}:\n{}", self.text());
@@ -65,7 +66,7 @@ impl Gateway {
     }
 
     /// The loopback ports the process listens on, where nothing can be read from it.
-    fn ports_from_proc(&self) -> Vec<SocketAddr> {
+    fn ports_from_proc(&self) -> Vec<Option<SocketAddr>> {
         let fds = format!("/proc/{}/fd", self.id());
         eventually("the gateway to listen", || {
             let sockets: Vec<String> = fs::read_dir(&fds)
@@ -77,14 +78,14 @@ impl Gateway {
                 })
                 .collect();
             let table = fs::read_to_string("/proc/net/tcp").ok()?;
-            let ports: Vec<SocketAddr> = table
+            let ports: Vec<Option<SocketAddr>> = table
                 .lines()
                 .skip(1)
                 .filter_map(|line| {
                     let columns: Vec<&str> = line.split_whitespace().collect();
                     let listens = columns.get(3) == Some(&"0A") && sockets.iter().any(|s| s == columns[9]);
                     let port = u16::from_str_radix(columns.get(1)?.split(':').nth(1)?, 16).ok()?;
-                    listens.then(|| SocketAddr::from(([127, 0, 0, 1], port)))
+                    listens.then(|| Some(SocketAddr::from(([127, 0, 0, 1], port))))
                 })
                 .collect();
             (!ports.is_empty()).then_some(ports)
@@ -102,12 +103,12 @@ impl Gateway {
 
     /// The first listener.
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.listeners[0]
+        self.listener(0)
     }
 
     /// The listener that stands at `index` in the file.
     pub(crate) fn listener(&self, index: usize) -> SocketAddr {
-        self.listeners[index]
+        self.listeners[index].expect("a listener with an address")
     }
 
     pub(crate) fn get(&self, target: &str) -> Req {
@@ -249,7 +250,10 @@ fn print_last(what: &str, lines: &[String], count: usize) {
     eprintln!("--- {what} ---\n{}", lines[start..].join("\n"));
 }
 
-fn address_of(url: &str) -> SocketAddr {
+fn address_of(url: &str) -> Option<SocketAddr> {
     let (_, rest) = url.split_once("://").unwrap_or_else(|| panic!("not a URL: {url}"));
-    rest.trim_end_matches('/').parse().unwrap_or_else(|e| panic!("{url}: {e}"))
+    if rest.starts_with("unix:") {
+        return None;
+    }
+    Some(rest.trim_end_matches('/').parse().unwrap_or_else(|e| panic!("{url}: {e}")))
 }

@@ -86,6 +86,18 @@ fn listeners() {
     refused("[[listener]]\ninsecure = ", &["\"yes\"", "\"\""], "invalid-value");
     refused("listener = ", &["[]"], "invalid-value");
     refused("[listener]\n", &["address = \"[::1]:80\""], "wrong-type");
+    let unix = good("[[listener]]\naddress = \"unix:in.sock\"\n[[listener]]\naddress = \"unix:/b\"\nmode = \"0660\"\n");
+    let [relative, absolute] = unix.listeners.as_slice() else { panic!("two listeners") };
+    assert_eq!(relative.address, ListenAddress::Unix("conf/in.sock".into()));
+    assert_eq!((absolute.address.to_string().as_str(), absolute.mode), ("unix:/b", 0o660));
+    assert_eq!((relative.insecure, relative.mode), (Insecure::Allow, 0o666));
+    let long = format!("\"unix:/{}\"", "l".repeat(107));
+    refused(before, &["\"unix:\"", "\"unix:/a\\u0000b\"", &long], "invalid-value");
+    let before = "[[listener]]\naddress = \"unix:/a\"\nmode = ";
+    refused(before, &["\"rw\"", "\"0888\"", "\"7777\"", "\"1\"", "\"+660\"", "\"\""], "invalid-value");
+    refused(before, &["0o660", "432"], "wrong-type");
+    refused("[[listener]]\nmode = ", &["\"0660\""], "invalid-value");
+    refused(&"[[listener]]\naddress = \"unix:/a\"\n".repeat(2), &[""], "duplicate-listener");
     let twice = "[[listener]]\naddress = \"[::1]:80\"\n".repeat(2);
     refused(&twice, &[""], "duplicate-listener");
 
