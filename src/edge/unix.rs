@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::listener::{BACKLOG, ListeningSocket};
 
@@ -16,6 +16,8 @@ use super::listener::{BACKLOG, ListeningSocket};
 pub struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+    /// Holds on to the file: the number of one that is gone would be given to the next at once.
+    _socket: UnixListener,
 }
 
 /// Listens on `path` with these permission bits. A file that a dead process left behind is replaced.
@@ -26,11 +28,12 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<(ListeningSocket, SocketF
     remove_stale(path)?;
     let socket = stream_socket()?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile { path: path.to_owned(), inode: inode(path)? };
+    let socket = UnixListener::from(OwnedFd::from(socket));
+    let file = SocketFile { path: path.to_owned(), inode: inode(path)?, _socket: socket.try_clone()? };
     // Before it listens, so that nobody connects whom the permissions keep out.
     fs::set_permissions(path, Permissions::from_mode(mode))?;
-    socket.listen(BACKLOG)?;
-    Ok((ListeningSocket::Unix(UnixListener::from(OwnedFd::from(socket))), file))
+    SockRef::from(&socket).listen(BACKLOG)?;
+    Ok((ListeningSocket::Unix(socket), file))
 }
 
 fn stream_socket() -> io::Result<Socket> {
@@ -85,11 +88,15 @@ mod tests {
         assert_eq!(second, Some(io::ErrorKind::AddrInUse));
         drop(UnixStream::connect(&path).expect("it listens still"));
 
-        drop(socket);
-        let (socket, next) = bind_unix(&path, 0o666).expect("what was left behind is replaced");
-        drop(file);
+        fs::remove_file(&path).expect("by an operator");
+        let next = UnixListener::bind(&path).expect("by a successor");
+        drop((socket, file));
         drop(UnixStream::connect(&path).expect("the successor's file stays"));
-        drop((next, socket));
+
+        drop(next);
+        assert!(path.exists(), "the dead leave theirs behind");
+        let (socket, file) = bind_unix(&path, 0o666).expect("which is replaced");
+        drop((file, socket));
         assert!(!path.exists());
 
         fs::write(&path, "precious").expect("a file");
