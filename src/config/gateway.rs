@@ -5,6 +5,7 @@ mod limits;
 mod listener;
 mod log;
 mod parse;
+mod rewrite;
 mod route;
 mod server;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 pub(super) use self::limits::rates;
@@ -218,6 +219,23 @@ pub struct Route {
     pub timeout: Duration,
     /// Bytes of a request body; `None` = any number. Absent in the file: that of `[http]`.
     pub body_bytes_max: Option<u64>,
+    /// Taken from the path, in whole segments; empty = nothing.
+    pub strip_prefix: String,
+    /// Put before what is left of the path; empty = nothing.
+    pub add_prefix: String,
+    /// `[route.request_headers]`
+    pub request_headers: HeaderEdits,
+    /// `[route.response_headers]`
+    pub response_headers: HeaderEdits,
+}
+
+/// `[route.request_headers]`, `[route.response_headers]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Set, after the others were removed.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Removed.
+    pub remove: Vec<HeaderName>,
 }
 
 /// `route.host`, lower-cased.

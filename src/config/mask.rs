@@ -178,7 +178,7 @@ fn last_name(text: &str) -> &str {
 
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let parts = ["hash", "pepper", "secret", "pass", "token", "credential"];
+    let parts = ["hash", "pepper", "secret", "pass", "token", "credential", "authorization", "cookie"];
     let near = ["hash", "pepper", "secret", "password", "apikey"];
     name == "key"
         || ["_key", "-key", "apikey"].iter().any(|end| name.ends_with(end))
@@ -256,6 +256,7 @@ mod tests {
             (r#"key = "hunter2""#, r#"key = "…""#),
             (r#"tls = [{ cert = "a.pem", key = "tls/a.key" }]"#, r#"tls = [{ cert = "a.pem", key = "tls/a.key" }]"#),
             (r#"previous = [{ hash = "x", until = 1 }]"#, r#"previous = [{ hash = "…", until = 1 }]"#),
+            (r#"set = { Authorization = "Basic x" }"#, r#"set = { Authorization = "…" }"#),
             (r#"path = "/v1/orders/*""#, r#"path = "/v1/orders/*""#),
             (r#"note = "a = b""#, r#"note = "a = b""#),
             (r#"headers_max = 100"#, r#"headers_max = 100"#),

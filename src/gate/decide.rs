@@ -39,7 +39,7 @@ pub struct Permit {
     pub upstream: Arc<Upstream>,
     /// What to strip.
     pub credential: Option<Source>,
-    /// The target as the upstream gets it: what was matched.
+    /// The target as the upstream gets it: what was matched, as the route rewrites it.
     pub target: PathAndQuery,
 }
 
@@ -81,6 +81,8 @@ impl Stages<'_> {
         let admitted =
             admit(&self.snapshot.wide, passage, client, body_bytes, self.facts.now).map_err(|l| self.limited(l))?;
         self.trail.reading = admitted.reading().cloned();
+        let rewritten = admitted.route().rewrite.as_ref().and_then(|rewrite| rewrite.target(&target));
+        let target = rewritten.unwrap_or(target);
         let upstream = Arc::clone(&self.snapshot.upstreams[admitted.route().upstream]);
         Ok(Permit { admitted, upstream, credential, target })
     }

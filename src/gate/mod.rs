@@ -129,9 +129,12 @@ async fn pass_on(
         HostHeader::Preserve | HostHeader::Upstream => asked,
     };
     prepare_request(&mut headers, (facts, &open.record().conn), (asked, sent), &settings.passing.identity);
+    if let Some(rewrite) = &admitted.route().rewrite {
+        rewrite.request.apply(&mut headers);
+    }
     introduce(&admitted, &mut headers, facts.request_id.header());
 
-    let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route().body_bytes_max);
+    let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route());
     let mut request = Request::new(body);
     *request.method_mut() = facts.method.clone();
     *request.uri_mut() = target.into();

@@ -59,6 +59,10 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
     let record = open.record();
     let status = record.settings.status(refusal.denial);
     let mut headers = HeaderMap::with_capacity(12);
+    if let Some(rewrite) = record.trail.route.as_ref().and_then(|route| route.rewrite.as_ref()) {
+        // What a route says to every client, such as which origins may read the answer, holds for refusals, too.
+        rewrite.response.apply(&mut headers);
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(challenge) = record.settings.challenge(refusal.denial) {
@@ -104,6 +108,9 @@ pub fn relay(answer: Answer, mut open: Open, admitted: &Admitted, timers: &Rc<Ti
     let Answer { response, lease } = answer;
     let (mut parts, body) = response.into_parts();
     strip_hop_by_hop(&mut parts.headers, |_| false);
+    if let Some(rewrite) = &admitted.route().rewrite {
+        rewrite.response.apply(&mut parts.headers);
+    }
     let record = open.record();
     if let Some(reading) = admitted.reading() {
         let policies = admitted.key().and_then(|key| key.policies.as_ref());

@@ -1,9 +1,11 @@
 //! Which route a request takes, and what the route says of keys.
 
 mod matcher;
+mod rewrite;
 mod table;
 
 pub use matcher::Preflighted;
+pub use rewrite::Rewrite;
 pub use table::{Route, RouteTable};
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
+use super::Rewrite;
 use super::matcher::{host_matches, host_rank, path_matches, path_rank};
 use crate::config::gateway::{self, Auth, HostPattern, PathPattern, Preflight};
 use crate::vocab::denial::Denial;
@@ -22,6 +23,8 @@ pub struct Route {
     pub timeout: Duration,
     /// Bytes of a request body; `u64::MAX` = any number.
     pub body_bytes_max: u64,
+    /// What it changes, if anything.
+    pub rewrite: Option<Box<Rewrite>>,
     /// Index into the snapshot's upstreams.
     pub upstream: usize,
     host: HostPattern,
@@ -38,6 +41,7 @@ impl Route {
             preflight: route.preflight,
             timeout: route.timeout,
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
+            rewrite: Rewrite::new(route),
             upstream,
             host: route.host.clone(),
             path: route.path.clone(),
@@ -69,11 +73,12 @@ impl RouteTable {
     pub fn new(routes: impl IntoIterator<Item = Route>) -> Self {
         let mut routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
         routes.sort_by_key(|r| (host_rank(&r.host), path_rank(&r.path), r.methods.is_empty()));
-        let guards_paths = routes.iter().any(|r| r.path != PathPattern::Any);
+        let rewrites_paths = |r: &Route| r.rewrite.as_ref().is_some_and(|rewrite| rewrite.changes_paths());
+        let guards_paths = routes.iter().any(|r| r.path != PathPattern::Any || rewrites_paths(r));
         Self { routes: routes.into(), guards_paths }
     }
 
-    /// True if any route looks at the path, so that ambiguous paths must be refused.
+    /// True if any route looks at the path or changes it, so that ambiguous paths must be refused.
     pub const fn guards_paths(&self) -> bool {
         self.guards_paths
     }
@@ -119,6 +124,7 @@ impl RouteTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::gateway::HeaderEdits;
 
     fn route(name: &str, host: &str, path: &str, methods: &[&str]) -> Route {
         let host = match host {
@@ -141,6 +147,10 @@ mod tests {
             preflight: Preflight::Pass,
             timeout: Duration::from_secs(60),
             body_bytes_max: None,
+            strip_prefix: String::new(),
+            add_prefix: String::new(),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
         };
         Route::new(&route, 0)
     }

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use super::Passing;
 use super::headers::strip_trailers;
+use crate::route::Route;
 use crate::timer::{Timers, Watch};
 
 /// How far a request body has come; shared between the body and its exchange.
@@ -70,17 +71,17 @@ struct Streamed {
     progress: Rc<Progress>,
     watch: Watch,
     passing: Arc<Passing>,
-    bytes_max: u64,
+    route: Arc<Route>,
 }
 
 impl RequestBody {
-    /// Takes over the client's body, of which at most `bytes_max` bytes may come; the second value tells how far it has
-    /// come, where there is one.
+    /// Takes over the client's body, as far as the route takes it; the second value tells how far it has come, where
+    /// there is one.
     pub fn new(
         incoming: Incoming,
         timers: &Rc<Timers>,
         passing: &Arc<Passing>,
-        bytes_max: u64,
+        route: &Arc<Route>,
     ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
@@ -88,8 +89,8 @@ impl RequestBody {
         let progress = Rc::new(Progress::default());
         progress.last_ms.set(timers.now_ms());
         let watch = Watch::new(Rc::clone(timers));
-        let passing = Arc::clone(passing);
-        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, passing, bytes_max })), Some(progress))
+        let (passing, route) = (Arc::clone(passing), Arc::clone(route));
+        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, passing, route })), Some(progress))
     }
 }
 
@@ -131,12 +132,12 @@ impl Body for RequestBody {
         match frame {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_trailers(trailers, &body.passing);
+                    strip_trailers(trailers, &body.passing, &body.route);
                     progress.state.set(State::Sent);
                 }
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 progress.bytes.set(progress.bytes.get() + length as u64);
-                if progress.bytes.get() > body.bytes_max {
+                if progress.bytes.get() > body.route.body_bytes_max {
                     progress.state.set(State::TooLarge);
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }

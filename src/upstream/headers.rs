@@ -9,6 +9,8 @@ use http::header::{
 use super::Passing;
 use crate::request::forwarded::{X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::request::{ConnFacts, Facts};
+use crate::route::Route;
+use crate::vocab::header::is_spelling_of;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -54,14 +56,6 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> b
     }
 }
 
-/// Whether a client's header would be read as one of ours: the same name, in any case, with `_` for `-`.
-pub fn is_spelling_of(name: &HeaderName, ours: &HeaderName) -> bool {
-    let (name, ours) = (name.as_str().as_bytes(), ours.as_str().as_bytes());
-    // Names are lower-case here already.
-    let same = |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-') || (*a == b'-' && *b == b'_');
-    name.len() == ours.len() && name.iter().zip(ours).all(same)
-}
-
 /// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `asked` is the host that
 /// the client asked for, or the upstream's own where an HTTP/1.0 client named none, and `sent` the one that is sent on.
 pub fn prepare_request(
@@ -80,7 +74,7 @@ pub fn prepare_request(
         *name == EXPECT
             || *name == FORWARDED
             || (name.as_str().contains('_') && is_ours(name))
-            || identity.iter().any(|ours| is_spelling_of(name, ours))
+            || identity.iter().any(|ours| is_spelling_of(name.as_str(), ours.as_str()))
     });
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -105,15 +99,16 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// Removes from a request's trailers what must not come in by that door: what frames or routes a message (RFC 9110
-/// §6.5.1), credentials, and everything that is ours to say.
-pub fn strip_trailers(trailers: &mut HeaderMap, passing: &Passing) {
+/// §6.5.1), credentials, and everything that is ours or the route's to say.
+pub fn strip_trailers(trailers: &mut HeaderMap, passing: &Passing, route: &Route) {
     let framing = [HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, EXPECT, FORWARDED];
     let is_refused = |name: &HeaderName| {
         is_hop_by_hop(name)
             || is_ours(name)
+            || route.rewrite.as_ref().is_some_and(|rewrite| rewrite.request.names(name))
             || framing.contains(name)
-            || passing.credential_headers.iter().any(|header| is_spelling_of(name, header))
-            || passing.identity.iter().any(|ours| is_spelling_of(name, ours))
+            || passing.credential_headers.iter().any(|header| is_spelling_of(name.as_str(), header.as_str()))
+            || passing.identity.iter().any(|ours| is_spelling_of(name.as_str(), ours.as_str()))
     };
     let gone: Vec<HeaderName> = trailers.keys().filter(|name| is_refused(name)).cloned().collect();
     for name in gone {
@@ -124,7 +119,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap, passing: &Passing) {
 fn is_ours(name: &HeaderName) -> bool {
     [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST, &X_REQUEST_ID]
         .iter()
-        .any(|ours| is_spelling_of(name, ours))
+        .any(|ours| is_spelling_of(name.as_str(), ours.as_str()))
 }
 
 /// HTTP/2 may send cookies apart; HTTP/1.1 knows one line (RFC 9113 §8.2.3).

@@ -33,6 +33,7 @@ mod real_servers;
 mod reload;
 mod reload_files;
 mod restart;
+mod rewriting;
 mod routes;
 mod tidy;
 mod tls;

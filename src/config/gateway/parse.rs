@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Gateway, Http, Plan, Route, Upstream, keys, limits, listener, log, route, server, upstream};
+use super::{Gateway, Http, Keys, Plan, Route, Upstream, keys, limits, listener, log, route, server, upstream};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
 use crate::config::problems::{self, Problems, Wrong};
@@ -40,7 +40,7 @@ fn gateway(mut file: Table<'_>) -> Gateway {
     let plans = plans(&mut file);
     let limits = limits::limits(&mut file);
     let upstreams = upstreams(&mut file);
-    let routes = routes(&mut file, &upstreams, &http);
+    let routes = routes(&mut file, &upstreams, (&http, &keys));
     let log = log::log(&mut file);
     for later in ["metrics", "tracing", "alerts", "audit", "admin"] {
         file.later(later, &[Neutral::EmptyTable]);
@@ -94,10 +94,10 @@ fn is_name(name: &str) -> bool {
 }
 
 /// `[[route]]`, or the one that is implied.
-fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>, http: &Http) -> Vec<Route> {
+fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>, general: (&Http, &Keys)) -> Vec<Route> {
     let problems = file.problems();
     let Some(tables) = file.tables("route") else {
-        let implied = route::implied(http);
+        let implied = route::implied(general.0);
         // Without any upstream at all that has been said already.
         if !upstreams.is_empty() && !upstreams.contains_key(&implied.upstream) {
             let wrong = Wrong::new(
@@ -116,7 +116,7 @@ fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>, http: &H
     let mut routes = Vec::with_capacity(tables.len());
     for table in tables {
         let span = table.span();
-        let read = route::route(table, http);
+        let read = route::route(table, general);
         let place = read.upstream.clone().unwrap_or_else(|| span.clone());
         known_upstream(&read.route, upstreams, problems, place);
         seen.check(&read, problems, span);

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::rewrite::{Direction, can_strip, header_edits, prefix};
 use super::server::body_bytes;
-use super::{Auth, HostPattern, Http, PathPattern, Preflight, Route};
+use super::{Auth, HeaderEdits, HostPattern, Http, Keys, PathPattern, Preflight, Route};
 use crate::config::problems::Wrong;
 use crate::config::reader::{Neutral, Table};
 
@@ -30,10 +31,14 @@ pub(super) fn implied(http: &Http) -> Route {
         preflight: Preflight::Pass,
         timeout: Duration::from_secs(60),
         body_bytes_max: http.body_bytes_max,
+        strip_prefix: String::new(),
+        add_prefix: String::new(),
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
     }
 }
 
-pub(super) fn route(mut table: Table<'_>, http: &Http) -> Read {
+pub(super) fn route(mut table: Table<'_>, (http, keys): (&Http, &Keys)) -> Read {
     let default = implied(http);
     let name_item = table.get("name");
     let name = name_item.as_ref().and_then(|item| item.parsed(name));
@@ -47,6 +52,10 @@ pub(super) fn route(mut table: Table<'_>, http: &Http) -> Read {
     let preflight = table.one_of("preflight", &preflight, default.preflight);
     let timeout = table.duration("timeout", default.timeout);
     let body_bytes_max = table.parsed("body_bytes_max", body_bytes).unwrap_or(default.body_bytes_max);
+    let path = path.unwrap_or(default.path);
+    let (strip_prefix, add_prefix) = prefixes(&mut table, &path);
+    let request_headers = header_edits(table.table("request_headers"), &Direction::Request(keys));
+    let response_headers = header_edits(table.table("response_headers"), &Direction::Response);
     later(&mut table);
     table.finish();
     Read {
@@ -55,15 +64,31 @@ pub(super) fn route(mut table: Table<'_>, http: &Http) -> Read {
         route: Route {
             name: name.unwrap_or_else(|| format!("{host_text}{path_text}")),
             host: host.unwrap_or(default.host),
-            path: path.unwrap_or(default.path),
+            path,
             methods,
             upstream: upstream.map_or(default.upstream, |upstream| upstream.value.to_owned()),
             auth,
             preflight,
             timeout,
             body_bytes_max,
+            strip_prefix,
+            add_prefix,
+            request_headers,
+            response_headers,
         },
     }
+}
+
+fn prefixes(table: &mut Table<'_>, path: &PathPattern) -> (String, String) {
+    let item = table.get("strip_prefix");
+    let strip = item.as_ref().and_then(|item| item.parsed(prefix)).unwrap_or_default();
+    if let Some(item) = item
+        && !can_strip(path, &strip)
+    {
+        let wrong = Wrong::new("idle-prefix", "no path of this route begins with this prefix, so it strips nothing");
+        table.problems().warn(item.span, wrong);
+    }
+    (strip, table.parsed("add_prefix", prefix).unwrap_or_default())
 }
 
 /// A pattern as it is written, and as it is meant.
@@ -86,10 +111,6 @@ fn later(table: &mut Table<'_>) {
     table.later("cost", &[Neutral::Number(1)]);
     table.later("mode", &[Neutral::Text("enforce")]);
     table.later("sensitive", &[Neutral::False]);
-    table.later("strip_prefix", &[Neutral::Text("")]);
-    table.later("add_prefix", &[Neutral::Text("")]);
-    table.later("request_headers", &[Neutral::EmptyTable]);
-    table.later("response_headers", &[Neutral::EmptyTable]);
 }
 
 fn name(text: &str) -> Result<String, Wrong> {
@@ -157,7 +178,7 @@ pub(super) fn is_dns_name(text: &str) -> bool {
 }
 
 /// `/v1/orders` or `/v1/orders/*`, as a path reads that means one thing only: nothing else is ever matched.
-fn path(text: &str) -> Result<PathPattern, Wrong> {
+pub(super) fn path(text: &str) -> Result<PathPattern, Wrong> {
     let wrong = Wrong::value("expected a path, as in \"/v1/orders\" or \"/v1/orders/*\"");
     let Some(rest) = text.strip_prefix('/') else {
         return Err(wrong.hint("a path begins with `/`"));

@@ -69,15 +69,15 @@ fn what_the_example_calls_coming_is_refused() {
         let codes = bad(&format!("{path}{option}\n"));
         assert_eq!(codes, ["not-supported-yet"], "{path}{option}");
     }
-    assert_eq!(count, 24);
+    assert_eq!(count, 20);
 }
 
 #[test]
 fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
     let neutral = "[limits]\nfailures_per_ip = \"none\"\n\
         open = \"none\"\n[[listener]]\nclient_auth = \"off\"\nproxy_protocol = false\n[[route]]\nroles = []\nlimits = []\n\
-        cost = 1\nmode = \"enforce\"\nsensitive = false\nstrip_prefix = \"\"\nadd_prefix = \"\"\n\
-        request_headers = {}\nresponse_headers = {}\n[log]\nrotate = {}\nskip = []\n[metrics]\n[upstream.b]\n\
+        cost = 1\nmode = \"enforce\"\nsensitive = false\n\
+        [log]\nrotate = {}\nskip = []\n[metrics]\n[upstream.b]\n\
         servers = [\"http://b\"]\nbalance = \"round_robin\"\nprotocol = \"http/1.1\"\nretries = 0\nhost = \"preserve\"\n";
     good(neutral);
     for table in ["metrics", "tracing", "alerts", "audit", "admin"] {

@@ -258,6 +258,86 @@ fn routes_refused() {
 }
 
 #[test]
+fn what_a_route_changes() {
+    let gateway = good(
+        "[[route]]\npath = \"/api/v1/*\"\nstrip_prefix = \"/api\"\nadd_prefix = \"/x/y\"\n[route.request_headers]\n\
+         set = { X-From = \"gateway; v=1\", Accept = \"a/b\" }\nremove = [\"Authorization\", \"x-debug\"]\n\
+         [route.response_headers]\nset = { Host = \"\", Authorization = \"x\" }\n"
+            .replace("Host = \"\", ", "")
+            .as_str(),
+    );
+    let route = &gateway.routes[0];
+    assert_eq!((route.strip_prefix.as_str(), route.add_prefix.as_str()), ("/api", "/x/y"));
+    let set: Vec<_> = route.request_headers.set.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(set, ["x-from", "accept"]);
+    assert_eq!(route.request_headers.remove, ["authorization", "x-debug"].map(HeaderName::from_static));
+    assert_eq!(good("[[route]]\nstrip_prefix = \"\"\n").routes[0].strip_prefix, "");
+
+    for key in ["strip_prefix", "add_prefix"] {
+        let prefixes =
+            ["\"api\"", "\"/\"", "\"/api/\"", "\"/a//b\"", "\"/../a\"", "\"/a%2fb\"", "\"/a?b\"", "\"/*\"", "\"/a;b\""];
+        refused(&format!("[[route]]\n{key} = "), &prefixes, "invalid-value");
+        refused(&format!("[[route]]\n{key} = "), &["1"], "wrong-type");
+    }
+    for (path, prefix, warns) in [
+        ("/api/*", "/api", false),
+        ("/api/*", "/api/v1", false),
+        ("/api/v1/*", "/api", false),
+        ("/api/v1", "/api/v1", false),
+        ("/*", "/api", false),
+        ("/apix/*", "/api", true),
+        ("/v1/*", "/api", true),
+        ("/api", "/api/v1", true),
+    ] {
+        let text = format!("[[route]]\npath = \"{path}\"\nstrip_prefix = \"{prefix}\"\n");
+        let (_, report) = with(&text).expect("it can serve");
+        assert_eq!(report.diagnostics().iter().any(|it| it.code == "idle-prefix"), warns, "{path} {prefix}");
+    }
+}
+
+#[test]
+fn headers_that_a_route_may_not_change() {
+    for (side, verb, names, code) in [
+        (
+            "request",
+            "remove",
+            &["Host", "connection", "TE", "Content-Length", "Content_Length", "a b", ""][..],
+            "invalid-value",
+        ),
+        ("request", "remove", &["X-Consumer-ID", "x_consumer_id", "X-Who", "X-Request-Id"], "invalid-value"),
+        (
+            "request",
+            "set",
+            &["Transfer-Encoding", "X-Who", "X_Consumer-Plan", "X-Request-Id", "Proxy-Authorization"],
+            "invalid-value",
+        ),
+        ("request", "set", &["Authorization", "Cookie", "X-API-Key", "X_API_Key"], "inline-secret"),
+        ("response", "remove", &["Upgrade", "Trailer", "X-Request-ID"], "invalid-value"),
+        ("response", "set", &["Content-Length", "Keep-Alive", "X_Request_ID"], "invalid-value"),
+    ] {
+        for name in names {
+            let keys = "keys.identity.owner = \"X-Who\"\n";
+            let change = if verb == "set" {
+                format!("set = {{ \"{name}\" = \"v\" }}")
+            } else {
+                format!("remove = [\"{name}\"]")
+            };
+            assert_eq!(bad(&format!("{keys}[[route]]\n[route.{side}_headers]\n{change}\n")), [code], "{side} {change}");
+        }
+    }
+    let before = "[[route]]\n[route.request_headers]\n";
+    let values = ["\"\"", "\" a\"", "\"a\\n\"", "\"a\\u0000\"", "\"ä\"", "\"a\\tb\""];
+    refused(&format!("{before}set.x-a = "), &values, "invalid-value");
+    refused(before, &["set = { X-A = \"1\", x-a = \"2\" }"], "invalid-value");
+    refused(before, &["set = { X-A = 1 }", "set = []", "remove = \"x\"", "remove = [1]"], "wrong-type");
+    refused(before, &["add = {}"], "unknown-key");
+    for header in ["authorization", "X-Api-Key", "cookie"] {
+        let report = with(&format!("{before}set.{header} = \"hunter2\"\n")).expect_err("a credential");
+        assert!(!format!("{report:?}{}{}", report.to_json(), report.render(false)).contains("hunter2"));
+    }
+}
+
+#[test]
 fn routes_beside_each_other() {
     let two = |a: &str, b: &str| format!("[[route]]\n{a}\n[[route]]\n{b}\n");
     good(&two("methods = [\"GET\"]\nname = \"a\"", "name = \"b\""));
