@@ -17,7 +17,7 @@
 //! | credential | [`credential`] | [`credential::Presented`] | `duplicate_credential` |
 //! | keys | [`keys::ring`] finds, [`keys::lifecycle`] judges | [`keys::Identified`] | the eleven reasons whose code is `invalid_key` |
 //! | limits | [`admit`] | [`admit::Admitted`] | `rate_limited`, `ip_limited`, `total_limited` |
-//! | upstream | [`upstream::forward`] | a response head | `upstream_unavailable`, `upstream_timeout`, `upstream_error` |
+//! | upstream | [`upstream::forward`] | a response head | `upstream_unavailable`, `upstream_timeout`, `upstream_error`, `upstream_busy` |
 //! | respond | [`gate::respond`] | a response whose body carries the open record | – |
 //! | record | [`gate::response_body`], or dropping [`record::Open`] | exactly one line, [`observe::decision`] | – |
 //!
@@ -49,7 +49,7 @@
 //! - No serde for the two files: serde stops at the first mistake and loses its place. [`config`] walks toml's spanned
 //!   tree and reports all of them.
 //! - No Tower: [`gate::handle`] is one `async fn`.
-//! - No legacy hyper-util client: a pool of `hyper::client::conn` per worker, behind the seam [`upstream`].
+//! - No client of hyper for HTTP/1.1 upstreams: [`upstream::h1`] says why. HTTP/2 ones have it.
 //! - No `access` stage yet: what a key may reach (routes, methods, paths, networks, roles), quotas, concurrency, lock-out
 //!   and shadow mode are refused by `check` and `run` as not supported yet, never ignored.
 
@@ -72,6 +72,8 @@ pub mod keys;
 pub mod admit;
 
 pub mod timer;
+
+pub mod task;
 
 pub mod upstream;
 

@@ -22,6 +22,7 @@ use super::worker::Worker;
 use crate::config::gateway::{Http, Insecure};
 use crate::gate;
 use crate::request::{ConnFacts, Peer, Transport};
+use crate::task::LocalExecutor;
 use crate::timer::Watch;
 
 /// What a listener says of the connections it accepts.
@@ -189,15 +190,5 @@ fn builder(http: &Http, protocol: Protocol) -> auto::Builder<LocalExecutor> {
         Protocol::Http1 => builder.http1_only(),
         Protocol::Http2 => builder.http2_only(),
         Protocol::ByPreface => builder,
-    }
-}
-
-/// Runs HTTP/2 streams on the worker that accepted them.
-#[derive(Clone, Copy, Debug)]
-pub struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }

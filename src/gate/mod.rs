@@ -135,16 +135,17 @@ async fn pass_on(
     introduce(&admitted, &mut headers, facts.request_id.header());
 
     let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route());
-    let mut request = Request::new(body);
-    *request.method_mut() = facts.method.clone();
-    *request.uri_mut() = target.into();
-    *request.headers_mut() = headers;
+    let mut head = Request::new(());
+    *head.method_mut() = facts.method.clone();
+    *head.uri_mut() = target.into();
+    *head.headers_mut() = headers;
 
     let transfer = open.transfer();
     transfer.request_body.clone_from(&progress);
     transfer.upstream = Some(Arc::clone(&upstream));
     let lent = (&tools.pools, &tools.timers);
-    let result = forward(&admitted, &upstream, lent, request, progress.as_deref(), &mut transfer.attempts).await;
+    let result =
+        forward(&admitted, &upstream, lent, (head, body), (None, progress.as_deref()), &mut transfer.attempts).await;
     open.upstream_has_answered();
     match result {
         Ok(answer) => Ok(respond::relay(answer, open, &admitted, &tools.timers)),
@@ -165,6 +166,7 @@ fn introduce(admitted: &Admitted, headers: &mut http::HeaderMap, request_id: Hea
 fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Response<ResponseBody>, Abandoned> {
     let (denial, outcome) = match error {
         ForwardError::Unavailable(_) => (Denial::UpstreamUnavailable, Outcome::UpstreamGone),
+        ForwardError::Busy => (Denial::UpstreamBusy, Outcome::Complete),
         ForwardError::Timeout => (Denial::UpstreamTimeout, Outcome::Timeout(Fault::Upstream)),
         ForwardError::Failed(_) | ForwardError::Unasked => (Denial::UpstreamError, Outcome::UpstreamGone),
         ForwardError::Client(State::TooLarge) => (Denial::BodyTooLarge, Outcome::Complete),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode, Version};
@@ -17,7 +17,7 @@ use crate::observe::line::push_escaped;
 use crate::record::{Open, Outcome, Record};
 use crate::request::forwarded::X_REQUEST_ID;
 use crate::timer::Timers;
-use crate::upstream::forward::Answer;
+use crate::upstream::answer::AnswerBody;
 use crate::upstream::headers::strip_hop_by_hop;
 use crate::vocab::denial::{Denial, grpc_status};
 
@@ -77,6 +77,10 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
         set_headers(&mut headers, record.settings.families, reading, policies.as_ref());
         set_retry_after(&mut headers, reading);
     }
+    if refusal.denial == Denial::UpstreamBusy {
+        // Nobody knows better: it depends on how fast the others are.
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     set_audit_headers(&mut headers, record);
     let is_the_last = matches!(refusal.denial, Denial::MalformedRequest | Denial::BodyTooLarge);
     if is_the_last && record.facts.version < Version::HTTP_2 {
@@ -104,9 +108,13 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
 }
 
 /// Relays the upstream's answer: its head with our headers on it, its body as it comes.
-pub fn relay(answer: Answer, mut open: Open, admitted: &Admitted, timers: &Rc<Timers>) -> Response<ResponseBody> {
-    let Answer { response, lease } = answer;
-    let (mut parts, body) = response.into_parts();
+pub fn relay(
+    answer: Response<AnswerBody>,
+    mut open: Open,
+    admitted: &Admitted,
+    timers: &Rc<Timers>,
+) -> Response<ResponseBody> {
+    let (mut parts, body) = answer.into_parts();
     strip_hop_by_hop(&mut parts.headers, |_| false);
     if let Some(rewrite) = &admitted.route().rewrite {
         rewrite.response.apply(&mut parts.headers);
@@ -120,7 +128,7 @@ pub fn relay(answer: Answer, mut open: Open, admitted: &Admitted, timers: &Rc<Ti
     open.transfer().status = Some(parts.status.as_u16());
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, ResponseBody::streamed(body, lease, open, timers))
+    Response::from_parts(parts, ResponseBody::streamed(body, open, timers))
 }
 
 fn set_audit_headers(headers: &mut HeaderMap, record: &Record) {

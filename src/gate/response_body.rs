@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::record::{Open, Outcome};
 use crate::timer::{Timers, Watch};
-use crate::upstream::pool::Lease;
+use crate::upstream::answer::AnswerBody;
+use crate::upstream::failure::Cause;
 use crate::vocab::denial::Fault;
 
 /// The body of every response of ours.
@@ -24,7 +24,7 @@ pub struct ResponseBody {
 
 enum Kind {
     Whole(Option<Bytes>),
-    Streamed { incoming: Incoming, lease: Option<Lease>, watch: Watch },
+    Streamed { answer: AnswerBody, watch: Watch },
 }
 
 /// Why a response body ended early.
@@ -32,7 +32,7 @@ enum Kind {
 pub enum RelayError {
     /// The upstream broke off.
     #[error("the upstream broke off its response")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Cause),
     /// The upstream fell silent.
     #[error("the upstream was silent for too long")]
     Idle,
@@ -45,9 +45,8 @@ impl ResponseBody {
     }
 
     /// The upstream's body.
-    pub(super) fn streamed(incoming: Incoming, lease: Lease, open: Open, timers: &Rc<Timers>) -> Self {
-        let watch = Watch::new(Rc::clone(timers));
-        let kind = Kind::Streamed { incoming, lease: Some(lease), watch };
+    pub(super) fn streamed(answer: AnswerBody, open: Open, timers: &Rc<Timers>) -> Self {
+        let kind = Kind::Streamed { answer, watch: Watch::new(Rc::clone(timers)) };
         let mut body = Self { kind, offered: false, open };
         body.settle(false);
         body
@@ -68,18 +67,14 @@ impl ResponseBody {
         }
     }
 
-    /// At the end of the upstream's body (trailers are `is_last`: nobody asks for more): the connection is free, and the exchange complete.
+    /// At the end of the upstream's body (trailers are `is_last`: nobody asks for more): the connection is free, and the
+    /// exchange complete.
     fn settle(&mut self, is_last: bool) {
-        if let Kind::Streamed { incoming, lease, .. } = &mut self.kind
-            && (is_last || incoming.is_end_stream())
-            && let Some(lease) = lease.take()
+        if let Kind::Streamed { answer, .. } = &mut self.kind
+            && (is_last || answer.is_end_stream())
         {
-            let transfer = self.open.transfer();
-            transfer.outcome = Outcome::Complete;
-            // The server did not wait for the rest of an upload, and nobody else will read it: the connection is closed.
-            if !transfer.is_uploading() {
-                lease.give_back();
-            }
+            self.open.transfer().outcome = Outcome::Complete;
+            answer.release();
         }
     }
 }
@@ -101,20 +96,20 @@ impl Body for ResponseBody {
         let this = &mut *self;
         this.was_taken();
         let transfer = this.open.transfer();
-        let (incoming, lease, watch) = match &mut this.kind {
+        let (answer, watch) = match &mut this.kind {
             Kind::Whole(bytes) => {
                 let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
                 transfer.response_bytes += bytes.as_ref().map_or(0, Bytes::len) as u64;
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
-            Kind::Streamed { incoming, lease, watch } => (incoming, lease, watch),
+            Kind::Streamed { answer, watch } => (answer, watch),
         };
-        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+        let Poll::Ready(frame) = Pin::new(&mut *answer).poll_frame(context) else {
             let idle = this.open.record().settings.passing.body_idle;
             if watch.poll_within(idle, context).is_pending() {
                 return Poll::Pending;
             }
-            *lease = None;
+            answer.abandon();
             this.open.transfer().break_off(Outcome::Timeout(Fault::Upstream));
             return Poll::Ready(Some(Err(RelayError::Idle)));
         };
@@ -128,7 +123,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                *lease = None;
+                answer.abandon();
                 transfer.break_off(Outcome::UpstreamGone);
                 Poll::Ready(Some(Err(RelayError::Upstream(error))))
             }
@@ -142,14 +137,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Streamed { incoming, .. } => incoming.is_end_stream(),
+            Kind::Streamed { answer, .. } => answer.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Streamed { incoming, .. } => incoming.size_hint(),
+            Kind::Streamed { answer, .. } => answer.size_hint(),
         }
     }
 }

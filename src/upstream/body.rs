@@ -64,7 +64,11 @@ impl Progress {
 
 /// A request body. Without one it is nothing but the end.
 #[derive(Default)]
-pub struct RequestBody(Option<Streamed>);
+pub struct RequestBody {
+    /// Was read before, for an attempt that failed.
+    again: Option<Bytes>,
+    streamed: Option<Streamed>,
+}
 
 struct Streamed {
     incoming: Incoming,
@@ -84,13 +88,19 @@ impl RequestBody {
         route: &Arc<Route>,
     ) -> (Self, Option<Rc<Progress>>) {
         if incoming.is_end_stream() {
-            return (Self(None), None);
+            return (Self::default(), None);
         }
         let progress = Rc::new(Progress::default());
         progress.last_ms.set(timers.now_ms());
         let watch = Watch::new(Rc::clone(timers));
         let (passing, route) = (Arc::clone(passing), Arc::clone(route));
-        (Self(Some(Streamed { incoming, progress: Rc::clone(&progress), watch, passing, route })), Some(progress))
+        let streamed = Streamed { incoming, progress: Rc::clone(&progress), watch, passing, route };
+        (Self { again: None, streamed: Some(streamed) }, Some(progress))
+    }
+
+    /// The same body once more, `data` being all that was read of it.
+    pub(super) fn again(self, data: Bytes) -> Self {
+        Self { again: Some(data), ..self }
     }
 }
 
@@ -116,7 +126,10 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(body) = &mut self.0 else {
+        if let Some(data) = self.again.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let Some(body) = &mut self.streamed else {
             return Poll::Ready(None);
         };
         let progress = &body.progress;
@@ -158,10 +171,15 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|body| body.incoming.is_end_stream())
+        self.again.is_none() && self.streamed.as_ref().is_none_or(|body| body.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.incoming.size_hint())
+        let again = self.again.as_ref().map_or(0, Bytes::len) as u64;
+        let Some(body) = &self.streamed else { return SizeHint::with_exact(again) };
+        match (again, body.incoming.size_hint()) {
+            (0, hint) => hint,
+            (again, hint) => hint.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(again + rest)),
+        }
     }
 }

@@ -1,137 +1,215 @@
-//! One request to the upstream and the head of its response.
+//! One request to an upstream: which server, which connection, how often, and the head of the response.
 
-use std::error::Error as _;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
-use super::Upstream;
+use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody, State};
-use super::pool::{Lease, Pools};
+use super::failure::{Cause, Failure};
+use super::pool::{Link, NoLink, Pools};
+use super::server::Server;
+use super::{Upstream, http2};
 use crate::admit::Admitted;
 use crate::config::gateway::HostHeader;
 use crate::timer::{Timers, Watch};
-
-/// A response head, and the connection that its body comes from.
-pub struct Answer {
-    /// Head and body as they came.
-    pub response: Response<Incoming>,
-    /// To be given back when the body has been read to its end.
-    pub lease: Lease,
-}
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     /// No connection.
     #[error("failed to connect to the upstream")]
-    Unavailable(#[source] std::io::Error),
+    Unavailable(#[source] io::Error),
+    /// Every connection is taken, and too many wait for one.
+    #[error("too many requests wait for the upstream")]
+    Busy,
     /// No response head in time.
     #[error("the upstream did not answer in time")]
     Timeout,
     /// Reset, or nonsense, before the head was whole.
     #[error("failed to get a response from the upstream")]
-    Failed(#[source] hyper::Error),
+    Failed(#[source] Cause),
     /// It switched protocols though nobody asked it to.
     #[error("the upstream switched protocols unasked")]
     Unasked,
-    /// The request body ended early: the client stopped sending it, or sent too much.
-    #[error("the request body did not end as it should")]
+    /// The client stopped sending its body, or sent too much of it.
+    #[error("the client did not finish its request")]
     Client(State),
 }
 
-/// What an attempt left behind, whether or not it succeeded.
+/// What attempts left behind, whether or not one succeeded.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    /// Connections that the request was sent, or tried to be sent, on.
+    /// Times that the request was sent, or was to be sent if only there had been a connection.
     pub count: u32,
     /// The last one's server.
     pub address: Option<Rc<str>>,
 }
 
-/// Sends `request` and waits for the response head. Taking [`Admitted`] makes it impossible to forward what was not
-/// decided. An idle connection that turns out to be closed costs nothing: what was not sent, or may be sent twice, is sent on
-/// a new one.
+/// What a worker lends to a request on its way.
+pub type Lent<'a> = (&'a Rc<Pools>, &'a Rc<Timers>);
+
+/// Sends a request and waits for the response head, for at most the route's `timeout`. Taking [`Admitted`] makes it
+/// impossible to forward what was not decided. `affinity` is what `consistent_key` sticks to.
 ///
 /// # Errors
 /// [`ForwardError`]; `attempts` is filled in either way.
 pub async fn forward(
     admitted: &Admitted,
     upstream: &Upstream,
-    (pools, timers): (&Rc<Pools>, &Rc<Timers>),
-    mut request: Request<RequestBody>,
-    progress: Option<&Progress>,
+    (pools, timers): Lent<'_>,
+    (head, body): (Request<()>, RequestBody),
+    (affinity, progress): (Option<u64>, Option<&Progress>),
     attempts: &mut Attempts,
-) -> Result<Answer, ForwardError> {
-    let timeout = admitted.route().timeout;
-    let Some(server) = upstream.pick(None, &[], timers.now_ms()) else {
-        return Err(ForwardError::Unavailable(ErrorKind::NotConnected.into()));
-    };
-    if upstream.host == HostHeader::Upstream {
-        request.headers_mut().insert(HOST, server.authority.clone());
-    }
-    let mut reused = pools.checkout(server);
-    loop {
-        attempts.count += 1;
-        let is_reused = reused.is_some();
-        let mut lease = match reused.take() {
-            Some(lease) => lease,
-            // Boxed: most requests never come here, and all would carry its state.
-            None => {
-                Box::pin(pools.connect(server, upstream.connect_timeout)).await.map_err(ForwardError::Unavailable)?
+) -> Result<Response<AnswerBody>, ForwardError> {
+    let mut journey = Journey { upstream, pools, timers, head, attempts, server: None, shared: None };
+    let result = within(timers, admitted.route().timeout, progress, journey.go(body, affinity)).await;
+    match result {
+        Some(Err(ForwardError::Failed(Cause::Client))) => {
+            Err(ForwardError::Client(progress.map_or(State::Broken, Progress::state)))
+        }
+        Some(result) => result,
+        None => {
+            if let Some(server) = journey.server {
+                server.failed(timers.now_ms());
             }
-        };
-        attempts.address = Some(Rc::clone(&lease.address));
-        // A server may hang up on an idle connection at the very moment at which it is used again.
-        let copy = (is_reused && is_repeatable(&request)).then(|| Box::new(copy_head(&request)));
-        let sending = lease.sender.try_send_request(request);
-        match within(timers, timeout, progress, sending).await {
-            None => return Err(ForwardError::Timeout),
-            // Nothing was asked to be upgraded.
-            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(ForwardError::Unasked);
+            if let Some(shared) = journey.shared {
+                shared.retire();
             }
-            Some(Ok(response)) => return Ok(Answer { response, lease }),
-            Some(Err(mut failed)) => match (failed.take_message(), copy, progress.map(Progress::state)) {
-                (Some(unsent), _, _) if is_reused => request = unsent,
-                (_, Some(copy), _) if is_hang_up(failed.error()) => request = *copy,
-                (_, _, Some(state @ (State::Stalled | State::Broken | State::TooLarge))) => {
-                    return Err(ForwardError::Client(state));
-                }
-                _ => return Err(ForwardError::Failed(failed.into_error())),
-            },
+            Err(ForwardError::Timeout)
         }
     }
 }
 
-/// Idempotent (RFC 9110 §9.2.2) and without a body: sending it twice is as good as once.
-fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    request.method().is_idempotent() && request.body().is_end_stream()
+/// A request underway, from server to server.
+struct Journey<'a> {
+    upstream: &'a Upstream,
+    pools: &'a Rc<Pools>,
+    timers: &'a Rc<Timers>,
+    head: Request<()>,
+    attempts: &'a mut Attempts,
+    /// The server that is being tried.
+    server: Option<Arc<Server>>,
+    /// The connection to it, if others use it, too.
+    shared: Option<Rc<http2::Conn>>,
 }
 
-fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::<RequestBody>::default();
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
+/// Why an attempt failed, and whether there may be another.
+struct Missed {
+    error: ForwardError,
+    /// The body, if the request may be sent once more.
+    again: Option<RequestBody>,
+    /// It failed only because the server closed a connection that was idle.
+    was_stale: bool,
 }
 
-/// The server closed the connection before its answer, as one does that was about to anyway.
-fn is_hang_up(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    let is_reset = cause.is_some_and(|e| matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe));
-    is_reset || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
-}
+impl Journey<'_> {
+    async fn go(&mut self, mut body: RequestBody, affinity: Option<u64>) -> Result<Response<AnswerBody>, ForwardError> {
+        let mut tried = Vec::new();
+        loop {
+            let picked = self.upstream.pick(affinity, &tried, self.timers.now_ms());
+            let server = Arc::clone(picked.ok_or_else(|| ForwardError::Unavailable(io::ErrorKind::NotFound.into()))?);
+            // What a server has done to one idle connection it has done to all.
+            let fresh = tried.contains(&server.pool);
+            self.attempts.count += 1;
+            self.server = Some(Arc::clone(&server));
+            let missed = match self.attempt(&server, body, fresh).await {
+                Ok(answer) => return Ok(answer),
+                Err(missed) => missed,
+            };
+            // A server may hang up on an idle connection at the very moment at which it is used again: nobody's failure.
+            let retries = self.upstream.retries.max(u32::from(missed.was_stale));
+            match missed.again.filter(|_| self.attempts.count <= retries) {
+                Some(again) => body = again,
+                None => return Err(missed.error),
+            }
+            tried.push(server.pool);
+        }
+    }
 
+    async fn attempt(
+        &mut self,
+        server: &Arc<Server>,
+        body: RequestBody,
+        fresh: bool,
+    ) -> Result<Response<AnswerBody>, Missed> {
+        let in_flight = server.begin();
+        let upstream = self.upstream;
+        let link = self.pools.link(server, (upstream.connect_timeout, upstream.queue_max), fresh).await;
+        if upstream.host == HostHeader::Upstream {
+            self.head.headers_mut().insert(HOST, server.authority.clone());
+        }
+        let is_repeatable = self.head.method().is_idempotent() && body.is_end_stream();
+        let (result, was_reused) = match link {
+            Ok(Link::Http1 { conn, lease, is_reused }) => {
+                self.attempts.address = Some(Rc::clone(&conn.address));
+                let result = conn.send(&self.head, body).await.map(|response| {
+                    let mut answer = Response::new(AnswerBody::http1(response.body, lease, in_flight));
+                    (*answer.status_mut(), *answer.headers_mut()) = (response.status, response.headers);
+                    answer
+                });
+                (result, is_reused)
+            }
+            Ok(Link::Http2(conn)) => {
+                self.attempts.address = Some(Rc::clone(&conn.address));
+                self.shared = Some(Rc::clone(&conn));
+                let result = conn.send(&self.head, body).await;
+                self.shared = None;
+                (result.map(|answer| answer.map(|body| AnswerBody::http2(body, in_flight))), false)
+            }
+            Err(NoLink::QueueFull) => {
+                return Err(Missed { error: ForwardError::Busy, again: None, was_stale: false });
+            }
+            Err(NoLink::Failed(error)) => {
+                server.failed(self.timers.now_ms());
+                return Err(Missed { error: ForwardError::Unavailable(error), again: Some(body), was_stale: false });
+            }
+        };
+        match result {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Missed { error: ForwardError::Unasked, again: None, was_stale: false })
+            }
+            Ok(answer) => {
+                self.judge(server, answer.status());
+                Ok(answer)
+            }
+            Err(failure) => Err(self.missed(server, failure, is_repeatable, was_reused)),
+        }
+    }
+
+    fn missed(&self, server: &Server, failure: Failure, is_repeatable: bool, was_reused: bool) -> Missed {
+        let Failure { cause, unseen, body } = failure;
+        if matches!(cause, Cause::Client) {
+            return Missed { error: ForwardError::Failed(cause), again: None, was_stale: false };
+        }
+        let is_broken = matches!(cause, Cause::Broken(_) | Cause::Http2(_));
+        let repeat = (is_repeatable && (is_broken || unseen)).then(RequestBody::default);
+        let again = body.filter(|_| unseen).or(repeat);
+        let was_stale = was_reused && is_broken && again.is_some();
+        if !was_stale {
+            server.failed(self.timers.now_ms());
+        }
+        Missed { error: ForwardError::Failed(cause), again, was_stale }
+    }
+
+    /// An answer that only a gateway gives says that there is nobody behind it.
+    fn judge(&self, server: &Server, status: StatusCode) {
+        match status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                server.failed(self.timers.now_ms());
+            }
+            _ => server.succeeded(),
+        }
+    }
+}
 /// Waits for `future` at most `timeout` from the end of the request body; while one is underway, a silent client is found
 /// by the body itself.
 async fn within<F: Future>(

@@ -1,13 +1,18 @@
 //! The way to the services behind: several servers, a pool of connections to each per worker, behind a seam that knows
 //! nothing of keys.
 
+pub mod answer;
 pub mod balance;
 pub mod body;
+mod connect;
+pub mod failure;
 pub mod forward;
+pub mod h1;
 pub mod headers;
+pub mod http2;
 pub mod pool;
 pub mod server;
-mod wire;
+pub mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;

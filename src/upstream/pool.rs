@@ -1,138 +1,220 @@
-//! Idle connections of one worker, newest first. Nothing here is shared between threads.
+//! Connections of one worker to its servers: idle ones newest first, and who waits for one. Nothing here is shared between
+//! threads but what [`Server`] counts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::sync::Notify;
 
-use super::body::RequestBody;
+use super::connect::{Connected, connect};
 use super::server::{Opened, Server};
-use super::wire::Wire;
-use crate::timer::Timers;
+use super::{h1, http2};
+use crate::timer::{TICK, Timers};
 
 /// Idle connections kept per server and worker.
 const IDLE_MAX: usize = 512;
 /// How long one is kept. Shorter than the 60–75 s after which servers hang up, so that it is us who do.
 const IDLE_FOR: Duration = Duration::from_secs(50);
+/// How often idle connections are looked at, to close those that the server has closed.
+const LOOK_EVERY_MS: u64 = 1_000;
 
-/// Of a connection, each way; a response head must fit into it.
-const BUFFER_MAX: usize = 64 * 1024;
 /// The pools of one worker.
 pub struct Pools {
     timers: Rc<Timers>,
-    idle: RefCell<Vec<Vec<Idle>>>,
+    /// By [`Server::pool`].
+    pools: RefCell<Vec<Rc<Pool>>>,
+    looked_ms: Cell<u64>,
+}
+
+/// The connections to one server.
+#[derive(Default)]
+struct Pool {
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Rc<http2::Conn>>>,
+    waiting: Cell<usize>,
+    freed: Notify,
+    /// Whose turn it is when requests wait here and at other workers.
+    is_theirs: Cell<bool>,
 }
 
 struct Idle {
+    conn: Box<h1::Conn>,
     opened: Opened,
-    task: Task,
-    sender: SendRequest<RequestBody>,
-    wire: Wire,
-    address: Rc<str>,
     since_ms: u64,
 }
 
-/// The task that drives a connection. It ends with whoever holds the connection: one that nobody waits for any more must
-/// not go on with an upload that nobody reads.
-struct Task(AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Where a request is sent.
+pub(super) enum Link {
+    /// A connection that it has to itself.
+    Http1 { conn: Box<h1::Conn>, lease: Lease, is_reused: bool },
+    /// One that it shares.
+    Http2(Rc<http2::Conn>),
 }
 
-/// A connection that one exchange has to itself. Dropped, it is closed; given back, it is used again.
+/// The place of an HTTP/1.1 connection in its pool.
 pub struct Lease {
     opened: Opened,
-    task: Task,
-    pub(super) sender: SendRequest<RequestBody>,
-    wire: Wire,
-    /// The server's address, as the log has it.
-    pub address: Rc<str>,
     pools: Rc<Pools>,
+}
+
+/// Why there is no connection.
+pub(super) enum NoLink {
+    /// It cannot be made.
+    Failed(io::Error),
+    /// Too many wait for one already.
+    QueueFull,
 }
 
 impl Pools {
     /// Empty pools.
     pub fn new(timers: Rc<Timers>) -> Self {
-        Self { timers, idle: RefCell::default() }
+        Self { timers, pools: RefCell::default(), looked_ms: Cell::default() }
     }
 
-    /// An idle connection that can take a request now, the most recently used first. One that is still busy with its last
-    /// exchange (a request body that the server did not wait for) is not worth waiting for.
-    pub fn checkout(self: &Rc<Self>, server: &Server) -> Option<Lease> {
-        let mut pools = self.idle.borrow_mut();
-        let pool = pools.get_mut(server.pool)?;
+    fn pool(&self, server: &Server) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        if pools.len() <= server.pool {
+            pools.resize_with(server.pool + 1, Rc::default);
+        }
+        Rc::clone(&pools[server.pool])
+    }
+
+    /// A connection to `server`: an idle one unless `fresh`, a new one, or one that somebody gives back.
+    ///
+    /// # Errors
+    /// [`NoLink`]
+    pub(super) async fn link(
+        self: &Rc<Self>,
+        server: &Arc<Server>,
+        (connect_timeout, queue_max): (Duration, usize),
+        fresh: bool,
+    ) -> Result<Link, NoLink> {
+        let pool = self.pool(server);
+        if pool.waiting.get() == 0 {
+            if let Some(link) = self.checkout(&pool).filter(|_| !fresh) {
+                return Ok(link);
+            }
+            if let Some(opened) = server.open() {
+                return self.connect(&pool, server, opened, connect_timeout).await.map_err(NoLink::Failed);
+            }
+        }
+        let _waiting = Waiting::begin(server, &pool, queue_max).ok_or(NoLink::QueueFull)?;
         loop {
-            let idle = pool.pop()?;
-            if idle.sender.is_ready() && idle.wire.is_silent() {
-                return Some(Lease {
-                    opened: idle.opened,
-                    task: idle.task,
-                    sender: idle.sender,
-                    wire: idle.wire,
-                    address: idle.address,
-                    pools: Rc::clone(self),
-                });
+            tokio::select! {
+                () = pool.freed.notified() => {}
+                () = server.released().notified() => {}
+                // Whatever was missed, it is not missed for long.
+                () = tokio::time::sleep(TICK) => {}
+            }
+            if let Some(link) = self.checkout(&pool) {
+                return Ok(link);
+            }
+            if let Some(opened) = server.open() {
+                return self.connect(&pool, server, opened, connect_timeout).await.map_err(NoLink::Failed);
             }
         }
     }
 
-    /// A new connection.
-    ///
-    /// # Errors
-    /// The name does not resolve, nobody listens, `timeout` has passed, or there are as many connections as there may be.
-    pub async fn connect(self: &Rc<Self>, server: &Arc<Server>, timeout: Duration) -> io::Result<Lease> {
-        let opened = server.open().ok_or_else(|| io::Error::other("connections_max are open"))?;
-        let connecting = async { TcpStream::connect(&*server.addresses().await?).await };
-        let stream =
-            tokio::time::timeout(timeout, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
-        let address = stream.peer_addr()?.to_string().into();
-        let wire = Wire::new(stream);
-        // Small heads and bodies are cheaper copied into one buffer than gathered.
-        let (sender, connection) = http1::Builder::new()
-            .writev(false)
-            .max_buf_size(BUFFER_MAX)
-            .handshake(TokioIo::new(wire.clone()))
-            .await
-            .map_err(io::Error::other)?;
-        let driving = tokio::task::spawn_local(async move {
-            // How it ended is told to the exchange that used it.
-            let _ = connection.await;
-        });
-        let task = Task(driving.abort_handle());
-        Ok(Lease { opened, task, sender, wire, address, pools: Rc::clone(self) })
+    /// A connection that can take a request now, the most recently used first.
+    fn checkout(self: &Rc<Self>, pool: &Pool) -> Option<Link> {
+        let shared = pool.shared.borrow().iter().find(|conn| conn.has_room()).cloned();
+        if let Some(conn) = shared {
+            conn.used_ms.set(self.timers.now_ms());
+            return Some(Link::Http2(conn));
+        }
+        loop {
+            let Idle { mut conn, opened, .. } = pool.idle.borrow_mut().pop()?;
+            if conn.is_silent() {
+                return Some(Link::Http1 { conn, lease: Lease { opened, pools: Rc::clone(self) }, is_reused: true });
+            }
+        }
     }
 
-    /// Hangs up on connections that nobody has used for [`IDLE_FOR`]. They stand oldest first.
+    async fn connect(
+        self: &Rc<Self>,
+        pool: &Pool,
+        server: &Arc<Server>,
+        opened: Opened,
+        timeout: Duration,
+    ) -> io::Result<Link> {
+        let Connected { stream, address, is_http2 } = Box::pin(connect(server, timeout)).await?;
+        if is_http2 {
+            let conn = Rc::new(http2::Conn::new(stream, address, opened).await?);
+            conn.used_ms.set(self.timers.now_ms());
+            pool.shared.borrow_mut().push(Rc::clone(&conn));
+            // It has room for more than the one that asked for it.
+            pool.freed.notify_waiters();
+            return Ok(Link::Http2(conn));
+        }
+        let lease = Lease { opened, pools: Rc::clone(self) };
+        Ok(Link::Http1 { conn: Box::new(h1::Conn::new(stream, address)), lease, is_reused: false })
+    }
+
+    /// Hangs up on connections that nobody has used for [`IDLE_FOR`], or that others wait for, and lets go of those that the
+    /// server has closed.
     pub fn sweep(&self) {
-        let oldest = self.timers.now_ms().saturating_sub(IDLE_FOR.as_millis() as u64);
-        for pool in self.idle.borrow_mut().iter_mut() {
-            let expired = pool.iter().take_while(|idle| idle.since_ms < oldest).count();
-            pool.drain(..expired);
+        let now_ms = self.timers.now_ms();
+        let oldest = now_ms.saturating_sub(IDLE_FOR.as_millis() as u64);
+        let look = now_ms >= self.looked_ms.get() + LOOK_EVERY_MS;
+        if look {
+            self.looked_ms.set(now_ms);
+        }
+        for pool in self.pools.borrow().iter() {
+            let is_wanted = |idle: &Idle| pool.waiting.get() == 0 && idle.opened.server().waiting() > 0;
+            pool.idle
+                .borrow_mut()
+                .retain_mut(|idle| idle.since_ms >= oldest && !is_wanted(idle) && (!look || idle.conn.is_silent()));
+            pool.shared
+                .borrow_mut()
+                .retain(|conn| !conn.is_over() && (!conn.is_idle() || conn.used_ms.get() >= oldest));
         }
     }
 }
 
 impl Lease {
-    /// The response has been read to its end: another exchange may use the connection.
-    pub fn give_back(self) {
-        let Self { opened, task, sender, wire, address, pools } = self;
-        let (mut idle, number) = (pools.idle.borrow_mut(), opened.server().pool);
-        if idle.len() <= number {
-            idle.resize_with(number + 1, Vec::new);
+    /// Another exchange may use the connection: one that waits here, or at another worker, or one to come.
+    pub(super) fn give_back(self, conn: Box<h1::Conn>) {
+        let Self { opened, pools } = self;
+        let pool = pools.pool(opened.server());
+        let waiting_here = pool.waiting.get() > 0;
+        if opened.server().waiting() > 0 {
+            let is_theirs = pool.is_theirs.replace(!pool.is_theirs.get());
+            if !waiting_here || (is_theirs && opened.server().waiting() > pool.waiting.get()) {
+                // Closed, so that a worker that has none may open one.
+                return;
+            }
         }
-        let pool = &mut idle[number];
-        if !sender.is_closed() && pool.len() < IDLE_MAX {
-            pool.push(Idle { opened, task, sender, wire, address, since_ms: pools.timers.now_ms() });
+        let mut idle = pool.idle.borrow_mut();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { conn, opened, since_ms: pools.timers.now_ms() });
         }
+        if waiting_here {
+            pool.freed.notify_one();
+        }
+    }
+}
+
+/// A request that waits for a connection, counted here and over all workers.
+struct Waiting<'a> {
+    server: &'a Server,
+    pool: &'a Pool,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(server: &'a Server, pool: &'a Pool, max: usize) -> Option<Self> {
+        server.wait(max).then(|| {
+            pool.waiting.set(pool.waiting.get() + 1);
+            Self { server, pool }
+        })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pool.waiting.set(self.pool.waiting.get() - 1);
+        self.server.wait_no_more();
     }
 }

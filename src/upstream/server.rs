@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::sync::Notify;
 
 use crate::config::gateway::{self, Eject, Endpoint, Protocol, UpstreamServer};
 use crate::config::load::UpstreamTls;
@@ -35,6 +36,8 @@ pub struct Server {
     counts_requests: AtomicBool,
     in_flight: AtomicUsize,
     opened: AtomicUsize,
+    waiting: AtomicUsize,
+    released: Notify,
     failures: AtomicU32,
     unhealthy: AtomicBool,
     ejected_until_ms: AtomicU64,
@@ -93,6 +96,8 @@ impl Server {
             counts_requests: AtomicBool::new(counts_requests(upstream)),
             in_flight: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            released: Notify::new(),
             failures: AtomicU32::new(0),
             unhealthy: AtomicBool::new(false),
             ejected_until_ms: AtomicU64::new(0),
@@ -144,6 +149,26 @@ impl Server {
     /// Open connections, over all workers.
     pub fn opened(&self) -> usize {
         self.opened.load(Relaxed)
+    }
+
+    /// One more waits for a connection, if fewer than `max` do, over all workers.
+    pub(super) fn wait(&self, max: usize) -> bool {
+        self.waiting.fetch_update(Relaxed, Relaxed, |waiting| (waiting < max).then_some(waiting + 1)).is_ok()
+    }
+
+    /// One has waited long enough.
+    pub(super) fn wait_no_more(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// How many wait, over all workers.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Tells those that wait of a connection that was closed, so that another may be opened.
+    pub(super) const fn released(&self) -> &Notify {
+        &self.released
     }
 
     /// Healthy, and not ejected.
@@ -215,6 +240,9 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         self.0.opened.fetch_sub(1, Relaxed);
+        if self.0.waiting() > 0 {
+            self.0.released.notify_one();
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Denial {
     UpstreamTimeout,
     /// The upstream reset or sent nonsense before its response head was whole.
     UpstreamError,
+    /// Every connection to the upstream is taken, and its queue is full.
+    UpstreamBusy,
 }
 
 /// Whose fault a failure is (pingora's "blame").
@@ -69,7 +71,7 @@ pub enum Fault {
 
 impl Denial {
     /// All of them, in the order of INTERFACE.md §4.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::MalformedRequest,
         Self::InsecureTransport,
         Self::IpLimited,
@@ -94,6 +96,7 @@ impl Denial {
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::UpstreamError,
+        Self::UpstreamBusy,
     ];
 
     /// The log's `reason`.
@@ -123,6 +126,7 @@ impl Denial {
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamError => "upstream_error",
+            Self::UpstreamBusy => "upstream_busy",
         }
     }
 
@@ -208,6 +212,10 @@ impl Denial {
             Self::UpstreamError => {
                 let detail = "The service behind the gateway did not give a valid answer.";
                 Face::new(502, "upstream_error", detail, Upstream)
+            }
+            Self::UpstreamBusy => {
+                let detail = "Too many requests wait for the service behind the gateway.";
+                Face::new(503, "upstream_busy", detail, Upstream)
             }
         }
     }
@@ -307,6 +315,7 @@ mod tests {
             (502, "upstream_unavailable"),
             (504, "upstream_timeout"),
             (502, "upstream_error"),
+            (503, "upstream_busy"),
         ]);
         assert_eq!(table, expected);
     }

@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[&[
     "keys",
     "admit",
     "timer",
+    "task",
     "upstream",
     "snapshot",
     "record",

@@ -114,7 +114,6 @@ fn server(item: &Item<'_>, spoken: &Spoken) -> Option<UpstreamServer> {
     };
     url.parsed(|text| {
         let endpoint = endpoint(text, source)?;
-        unsupported(&endpoint, spoken.protocol)?;
         let protocol = protocol(&endpoint, spoken.protocol)?;
         let server_name = match &endpoint {
             Endpoint::Tcp { scheme: Scheme::Https, host, .. } => Some(tls_name(host, spoken)?),
@@ -122,18 +121,6 @@ fn server(item: &Item<'_>, spoken: &Spoken) -> Option<UpstreamServer> {
         };
         Ok::<_, Wrong>(UpstreamServer { endpoint, weight, protocol, server_name })
     })
-}
-
-/// What the client of upstreams cannot speak yet.
-fn unsupported(endpoint: &Endpoint, protocol: Protocol) -> Result<(), Wrong> {
-    let what = match endpoint {
-        Endpoint::Tcp { scheme: Scheme::Https, .. } => "a server with `https:`",
-        Endpoint::Tcp { scheme: Scheme::H2c, .. } => "a server with `h2c:`",
-        Endpoint::Unix(_) => "a server with `unix:`",
-        Endpoint::Tcp { scheme: Scheme::Http, .. } if protocol == Protocol::H2 => "`protocol = \"h2\"`",
-        Endpoint::Tcp { scheme: Scheme::Http, .. } => return Ok(()),
-    };
-    Err(Wrong::later(format!("{what} is not supported yet")))
 }
 
 fn protocol(endpoint: &Endpoint, wanted: Protocol) -> Result<Protocol, Wrong> {

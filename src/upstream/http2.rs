@@ -1,0 +1,178 @@
+//! HTTP/2 to a server (RFC 9113): hyper's client, one connection for many exchanges of a worker.
+
+use std::cell::Cell;
+use std::error::Error as _;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST};
+use http::uri::{Parts, Scheme};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::body::RequestBody;
+use super::failure::{Cause, Failure};
+use super::server::Opened;
+use super::stream::Stream;
+use crate::task::{LocalExecutor, Task};
+
+/// Most exchanges on one connection, whatever the server allows.
+const STREAMS_MAX: usize = 100;
+/// What a server may send ahead of a slow client, for one exchange.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// And for all of them: enough that slow clients never hold up the others.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
+/// Fields of a response, as RFC 9113 §6.5.2 counts them.
+const FIELDS_MAX: u32 = 64 << 10;
+
+/// A connection, shared by exchanges.
+pub struct Conn {
+    sender: SendRequest<RequestBody>,
+    streams: Cell<usize>,
+    /// As many as the server takes, and not more than [`STREAMS_MAX`].
+    allowed: Rc<Cell<usize>>,
+    retired: Cell<bool>,
+    /// When it was last used, milliseconds of the worker's timers.
+    pub used_ms: Cell<u64>,
+    /// The server's address, as the log has it.
+    pub address: Rc<str>,
+    /// TLS or not.
+    scheme: Scheme,
+    _task: Task,
+    /// Its place among the server's connections.
+    _opened: Opened,
+}
+
+/// An exchange underway.
+struct Underway(Rc<Conn>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+/// The body of a response.
+pub struct Body {
+    incoming: Incoming,
+    _underway: Underway,
+}
+
+impl Conn {
+    /// Begins to speak HTTP/2.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn new(stream: Stream, address: Rc<str>, opened: Opened) -> io::Result<Self> {
+        let scheme = if matches!(stream, Stream::Tls(_)) { Scheme::HTTPS } else { Scheme::HTTP };
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(FIELDS_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let allowed = Rc::new(Cell::new(1));
+        let (mut connection, told) = (Box::pin(connection), Rc::clone(&allowed));
+        let task = Task::spawn(poll_fn(move |context| {
+            // How it ended is told to the exchanges on it.
+            let ended = connection.as_mut().poll(context).map(|_| ());
+            told.set(connection.current_max_send_streams().min(STREAMS_MAX));
+            ended
+        }));
+        let (streams, retired, used_ms) = (Cell::new(0), Cell::new(false), Cell::new(0));
+        Ok(Self { sender, streams, allowed, retired, used_ms, address, scheme, _task: task, _opened: opened })
+    }
+
+    /// Another exchange may begin.
+    pub fn has_room(&self) -> bool {
+        !self.is_over() && self.streams.get() < self.allowed.get()
+    }
+
+    /// No exchange will begin any more.
+    pub fn is_over(&self) -> bool {
+        self.retired.get() || self.sender.is_closed()
+    }
+
+    /// Nothing is underway.
+    pub const fn is_idle(&self) -> bool {
+        self.streams.get() == 0
+    }
+
+    /// No more exchanges: one has had no answer, and it may be the connection's fault.
+    pub fn retire(&self) {
+        self.retired.set(true);
+    }
+
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// # Errors
+    /// [`Failure`]; the connection may go on.
+    pub async fn send(self: Rc<Self>, head: &Request<()>, body: RequestBody) -> Result<Response<Body>, Failure> {
+        self.streams.set(self.streams.get() + 1);
+        let underway = Underway(Rc::clone(&self));
+        let request = translate(head, &self.scheme, body);
+        match self.sender.clone().try_send_request(request).await {
+            Ok(response) => Ok(response.map(|incoming| Body { incoming, _underway: underway })),
+            Err(mut failed) => {
+                let body = failed.take_message().map(Request::into_body);
+                let error = failed.into_error();
+                let unseen = body.is_some() || is_refused(&error);
+                Err(Failure { cause: Cause::Http2(error), unseen, body })
+            }
+        }
+    }
+}
+
+/// The server says that it has not looked at the request (RFC 9113 §8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    let reason = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
+    reason == Some(h2::Reason::REFUSED_STREAM)
+}
+
+/// A request head that was made for HTTP/1.1: `Host` becomes `:authority`, and what concerns the connection goes
+/// (RFC 9113 §8.2.2, §8.3.1).
+fn translate(head: &Request<()>, scheme: &Scheme, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method().clone();
+    *request.headers_mut() = head.headers().clone();
+    request.headers_mut().remove(CONNECTION);
+    let host = request.headers_mut().remove(HOST);
+    let mut parts = Parts::default();
+    parts.authority = host.as_ref().and_then(|host| host.as_bytes().try_into().ok());
+    parts.scheme = Some(scheme.clone());
+    parts.path_and_query = head.uri().path_and_query().cloned();
+    match Uri::from_parts(parts) {
+        Ok(uri) => *request.uri_mut() = uri,
+        // No host that a URI can hold: it goes as HTTP/1.1 has it.
+        Err(_) => {
+            request.headers_mut().insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
+            *request.uri_mut() = head.uri().clone();
+        }
+    }
+    request
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        Pin::new(&mut self.incoming).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Cause::Http2)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
