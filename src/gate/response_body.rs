@@ -24,7 +24,12 @@ pub struct ResponseBody {
 
 enum Kind {
     Whole(Option<Bytes>),
-    Streamed { answer: AnswerBody, watch: Watch },
+    Streamed {
+        answer: AnswerBody,
+        watch: Watch,
+    },
+    /// The upstream broke off: told once what came before is on its way to the client.
+    Broken(Option<RelayError>),
 }
 
 /// Why a response body ended early.
@@ -103,6 +108,7 @@ impl Body for ResponseBody {
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
             Kind::Streamed { answer, watch } => (answer, watch),
+            Kind::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
         let Poll::Ready(frame) = Pin::new(&mut *answer).poll_frame(context) else {
             let idle = this.open.record().settings.passing.body_idle;
@@ -123,9 +129,11 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                answer.abandon();
                 transfer.break_off(Outcome::UpstreamGone);
-                Poll::Ready(Some(Err(RelayError::Upstream(error))))
+                this.kind = Kind::Broken(Some(RelayError::Upstream(error)));
+                // hyper hangs up without writing what it holds, unless it is let go for a moment.
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
             None => {
                 this.settle(true);
@@ -138,6 +146,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Kind::Streamed { answer, .. } => answer.is_end_stream(),
+            Kind::Broken(error) => error.is_none(),
         }
     }
 
@@ -145,6 +154,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Streamed { answer, .. } => answer.size_hint(),
+            Kind::Broken(_) => SizeHint::default(),
         }
     }
 }

@@ -40,5 +40,7 @@ mod tls;
 mod trusted_proxies;
 mod unsupported;
 mod upstream_faults;
+mod upstream_protocols;
+mod upstream_queue;
 mod upstreams;
 mod verdicts;

@@ -82,11 +82,17 @@ pub(crate) fn python_http_server(folder: &Path, protocol: &str) -> Server {
 
 /// nginx over a folder, which also takes uploads at `/upload`.
 pub(crate) fn nginx(folder: &Path) -> Server {
+    nginx_with(folder, "")
+}
+
+/// The same with more in its `http` block, where `@SCRATCH@` is a folder of its own.
+pub(crate) fn nginx_with(folder: &Path, more: &str) -> Server {
     let addr = free_port();
     let scratch = folder.join(".nginx");
     fs::create_dir_all(&scratch).unwrap();
     let here = scratch.display();
     let config = include_str!("../../tools/nginx.conf")
+        .replace("@MORE@", more)
         .replace("@ADDR@", &addr.to_string())
         .replace("@SCRATCH@", &here.to_string())
         .replace("@ROOT@", &folder.display().to_string());
