@@ -16,7 +16,7 @@ use crate::keys::{Identified, Rejected, identify};
 use crate::limits::address::Client;
 use crate::record::Trail;
 use crate::request::facts::declared_length;
-use crate::request::target::canonical;
+use crate::request::target::{canonical, matching};
 use crate::request::{ConnFacts, Facts, Transport};
 use crate::route::{self, GuardedRoute, Route, Routed};
 use crate::snapshot::Snapshot;
@@ -73,7 +73,8 @@ impl Stages<'_> {
         let target = self.target()?;
         self.refuse_insecure()?;
         self.snapshot.wide.check(client, self.facts.now).map_err(|l| self.limited(l))?;
-        let (passage, credential) = match self.route(target.path())? {
+        let matched = if self.guards_paths() { matching(target.path()) } else { Cow::Borrowed(target.path()) };
+        let (passage, credential) = match self.route(&matched)? {
             Routed::Open(open) => (Passage::Open(open), None),
             Routed::Guarded(guarded) => self.key(guarded)?,
         };
@@ -93,10 +94,14 @@ impl Stages<'_> {
         if too_many { Err(Refusal::new(Denial::MalformedRequest)) } else { Ok(()) }
     }
 
+    fn guards_paths(&self) -> bool {
+        self.snapshot.routes.guards_paths()
+    }
+
     /// Under routes that look at paths the upstream gets the canonical path; otherwise the path passes as it was sent.
     fn target(&self) -> Result<PathAndQuery, Refusal> {
         let sent = &self.facts.path_and_query;
-        if !self.snapshot.routes.guards_paths() {
+        if !self.guards_paths() {
             return Ok(sent.clone());
         }
         let malformed = || Refusal::new(Denial::MalformedRequest);

@@ -328,6 +328,11 @@ fn the_upstream_gets_the_path_that_was_matched() {
     let ask = Ask { target: "/%761/a%2Db?q=%2e", headers: &[("x-api-key", "good")], ..Ask::default() };
     let permit = world.ask(&ask).verdict.unwrap_or_else(|r| panic!("{:?}", r.denial));
     assert_eq!(permit.target, "/v1/a-b?q=%2e");
+    let world = World::new("[[route]]\npath = \"/a!b/*\"\n[[route]]\nauth = \"open\"", &entry("k", "good", ""));
+    assert_eq!(world.reason(&Ask { target: "/a%21b/x", ..Ask::default() }), "missing_key", "no escape dodges a guard");
+    let ask = Ask { target: "/a%21b/%2b", headers: &[("x-api-key", "good")], ..Ask::default() };
+    let permit = world.ask(&ask).verdict.unwrap_or_else(|r| panic!("{:?}", r.denial));
+    assert_eq!(permit.target, "/a%21b/%2B", "and what an application may tell apart stays apart");
     let unguarded = World::new("", &entry("k", "good", ""));
     let ask = Ask { target: "/a/../b%2f;c", headers: &[("x-api-key", "good")], ..Ask::default() };
     let permit = unguarded.ask(&ask).verdict.unwrap_or_else(|r| panic!("{:?}", r.denial));

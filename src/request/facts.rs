@@ -194,8 +194,8 @@ impl Facts {
             Ok(None) => (None, 0, Ok(())),
             Err(denial) => (None, 0, Err(denial)),
         };
-        let verdict = verdict.and_then(|()| framing(version, headers));
-        let path_and_query = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let verdict = verdict.and_then(|()| form(&method, &uri)).and_then(|()| framing(version, headers));
+        let path_and_query = uri.into_parts().path_and_query.map_or_else(root, with_path);
         let user_agent = headers.get(USER_AGENT).cloned();
         let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let facts = Self {
@@ -260,6 +260,29 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<(Head
         (None, None) if version < Version::HTTP_11 => Ok(None),
         (Some(_) | None, None) => Err(Denial::MalformedRequest),
     }
+}
+
+/// RFC 9112 §3.2: of the four forms of a target, `*` is for OPTIONS and an authority alone for CONNECT. What names another
+/// scheme than ours asks for something that is not here. HTTP/2 has the same parts under other names.
+fn form(method: &Method, uri: &Uri) -> Result<(), Denial> {
+    let is_good = match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), _) => scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"),
+        (None, Some(_)) => *method == Method::CONNECT,
+        (None, None) => uri.path() != "*" || *method == Method::OPTIONS,
+    };
+    if is_good { Ok(()) } else { Err(Denial::MalformedRequest) }
+}
+
+fn root() -> PathAndQuery {
+    PathAndQuery::from_static("/")
+}
+
+/// `http://a?q` has no path, and means `/`.
+fn with_path(target: PathAndQuery) -> PathAndQuery {
+    if target.as_str().starts_with(['/', '*']) {
+        return target;
+    }
+    PathAndQuery::try_from(target.to_string()).unwrap_or_else(|_| root())
 }
 
 /// RFC 9112 §6: a body is framed in one way that nobody can read differently. hyper has already refused what it could
@@ -342,6 +365,35 @@ mod tests {
             &headers,
         );
         verdict.map(|()| facts.host_name().to_owned())
+    }
+
+    #[test]
+    fn a_target_has_the_form_that_its_method_wants() {
+        for (method, uri, expected) in [
+            ("GET", "/", Ok("/")),
+            ("GET", "http://a", Ok("/")),
+            ("GET", "http://a?q", Ok("/?q")),
+            ("GET", "HTTPS://a/x?q", Ok("/x?q")),
+            ("GET", "/?q", Ok("/?q")),
+            ("GET", "//b/x", Ok("//b/x")),
+            ("OPTIONS", "*", Ok("*")),
+            ("GET", "*", Err(())),
+            ("GET", "a", Err(())),
+            ("GET", "a:80", Err(())),
+            ("CONNECT", "a", Ok("/")),
+            ("GET", "ftp://a/x", Err(())),
+            ("GET", "wss://a/x", Err(())),
+        ] {
+            let mut headers = HeaderMap::new();
+            let host = if uri == "a:80" { "a:80" } else { "a" };
+            headers.insert(HOST, HeaderValue::from_static(host));
+            let method = method.parse().expect("a method");
+            let uri: Uri = uri.parse().expect("a URI");
+            let now = Now { mono: 0, wall_us: 0 };
+            let (facts, verdict) = Facts::read(now, RequestId::new(1), method, uri.clone(), Version::HTTP_11, &headers);
+            let got = verdict.map(|()| facts.path_and_query.as_str().to_owned());
+            assert_eq!(got, expected.map(str::to_owned).map_err(|()| Denial::MalformedRequest), "{uri}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName};
 
 use crate::config::gateway::{self, HeaderEdits};
+use crate::request::target::matching;
 use crate::vocab::header::is_spelling_of;
 
 /// The changes of one route.
@@ -43,8 +44,7 @@ impl Rewrite {
         if !self.changes_paths() || !path.starts_with('/') {
             return None;
         }
-        let rest = path.strip_prefix(&*self.strip_prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        let rest = rest.unwrap_or(path);
+        let rest = self.without_prefix(path);
         let query = target.query().map_or(0, |query| query.len() + 1);
         let mut text = String::with_capacity(self.add_prefix.len() + rest.len() + query + 1);
         text.push_str(&self.add_prefix);
@@ -57,6 +57,16 @@ impl Rewrite {
             text.push_str(query);
         }
         PathAndQuery::try_from(text).ok()
+    }
+}
+
+impl Rewrite {
+    /// What stands behind `strip_prefix`, which is compared as routes are: `/%21` is `/!`.
+    fn without_prefix<'p>(&self, path: &'p str) -> &'p str {
+        let segments = self.strip_prefix.matches('/').count();
+        let end = path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at);
+        let (prefix, rest) = path.split_at(end);
+        if matching(prefix) == *self.strip_prefix { rest } else { path }
     }
 }
 
@@ -113,6 +123,8 @@ mod tests {
             ("/api", "/v2", "/api/x", "/v2/x"),
             ("/api", "/v2", "/x", "/v2/x"),
             ("/api", "/v2", "*", "*"),
+            ("/a!b", "", "/a%21b/%21x", "/%21x"),
+            ("/a!b", "", "/a%21bc", "/a%21bc"),
             ("", "", "/x", "/x"),
         ] {
             let rewrite = Rewrite { strip_prefix: strip.into(), add_prefix: add.into(), ..Rewrite::default() };
