@@ -53,6 +53,8 @@ pub struct Entrance {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// `listener.insecure`
     pub insecure: Insecure,
+    /// `listener.proxy_protocol`
+    pub proxy_protocol: bool,
 }
 
 /// The small part of a snapshot that an exchange keeps to its end, so that a long download does not hold on to a million

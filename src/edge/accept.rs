@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use super::conn::{Accepted, serve};
 use super::listener::Listener;
@@ -77,9 +76,11 @@ fn begin(worker: &Rc<Worker>, index: usize, tls: bool, wire: Wire, peer: Peer) {
     if entrance.tls.is_some() != tls {
         return;
     }
-    let Some(slot) = worker.slots().take(peer.ip(), &snapshot.http) else { return };
+    // Behind a proxy the address that counts is the one that its header will name.
+    let address = peer.ip().filter(|_| !entrance.proxy_protocol);
+    let Some(slot) = worker.slots().take(address, &snapshot.http) else { return };
     let open = OpenConnection::new(Rc::clone(worker));
-    let accepted = Accepted { wire, peer, tls: entrance.tls.map(TlsAcceptor::from), insecure: entrance.insecure };
+    let accepted = Accepted { wire, peer, entrance };
     tokio::task::spawn_local(async move {
         serve(Rc::clone(open.worker()), accepted, slot).await;
         drop(open);

@@ -12,39 +12,52 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::proxy_protocol::{self, Refused};
 use super::slots::Slot;
 use super::socket::{Progress, Socket};
 use super::stream::{Stream, Wire};
 use super::tls::version_text;
 use super::worker::Worker;
-use crate::config::gateway::{Http, Insecure};
+use crate::config::gateway::Http;
 use crate::gate;
 use crate::request::{ConnFacts, Peer, Transport};
+use crate::snapshot::Entrance;
 use crate::task::LocalExecutor;
 use crate::timer::Watch;
 
-/// What a listener says of the connections it accepts.
+/// A connection that was just accepted.
 pub struct Accepted {
     /// The socket.
     pub wire: Wire,
     /// Its other end.
     pub peer: Peer,
-    /// Present on a listener with certificates.
-    pub tls: Option<TlsAcceptor>,
-    /// The listener's `insecure`.
-    pub insecure: Insecure,
+    /// What its listener says.
+    pub entrance: Entrance,
 }
 
 /// Serves a connection to its end. Nothing that happens on it concerns any other.
-pub async fn serve(worker: Rc<Worker>, accepted: Accepted, slot: Slot) {
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
     let http = worker.snapshot().http.clone();
-    let Accepted { wire, peer, tls, insecure } = accepted;
-    let (stream, transport, protocol) = match tls {
+    let Accepted { mut wire, peer, entrance } = accepted;
+    let mut source = peer;
+    if entrance.proxy_protocol {
+        let taken = timeout(http.header_timeout, proxy_protocol::take(wire)).await;
+        match taken.unwrap_or(Err(Refused::Slow)) {
+            Ok((behind, named)) => (wire, source) = (behind, named.map_or(peer, Peer::from)),
+            Err(Refused::Silent) => return,
+            Err(refused) => return worker.note_unproxied(peer, &refused),
+        }
+        if source.ip().is_some_and(|address| !slot.count_for(address, &http)) {
+            return;
+        }
+    }
+    let (stream, transport, protocol) = match entrance.tls {
         None => (Stream::Plain(wire), Transport::Plain, Protocol::ByPreface),
-        Some(acceptor) => {
-            let Ok(Ok(stream)) = tokio::time::timeout(http.header_timeout, acceptor.accept(wire)).await else {
+        Some(config) => {
+            let Ok(Ok(stream)) = timeout(http.header_timeout, TlsAcceptor::from(config).accept(wire)).await else {
                 return;
             };
             let session = stream.get_ref().1;
@@ -57,7 +70,8 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, slot: Slot) {
             (Stream::Tls(Box::new(stream)), transport, protocol)
         }
     };
-    let conn = Rc::new(ConnFacts::new(peer, transport, insecure));
+    let conn = ConnFacts::new(peer, transport, entrance.insecure);
+    let conn = Rc::new(if source == peer { conn } else { conn.with_source(source) });
     let timers = Rc::clone(&worker.tools().timers);
     let progress = Rc::new(Progress::new(timers, Rc::clone(&conn.activity), protocol == Protocol::Http2));
     let socket = Socket::new(stream, Rc::clone(&progress));

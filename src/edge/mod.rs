@@ -3,6 +3,7 @@
 mod accept;
 pub mod conn;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod slots;
 pub mod socket;
 pub mod stream;

@@ -36,22 +36,28 @@ impl Slots {
         }
         // From here on the slot gives back what it took, also on the way out below.
         let mut slot = Slot { slots: Arc::clone(self), counted_for: None };
-        if let (Some(max), Some(address)) = (http.connections_per_ip_max, address) {
-            let mut count = self.per_ip.entry(address).or_insert(0);
-            if *count >= max {
-                drop(count);
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-            *count += 1;
-            slot.counted_for = Some(address);
-        }
-        Some(slot)
+        address.is_none_or(|address| slot.count_for(address, http)).then_some(slot)
     }
 
     /// Connections that were turned away since the last call.
     pub fn take_refused(&self) -> usize {
         self.refused.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Slot {
+    /// Counts the connection for `address`, once that is known. False if the address has its number already.
+    pub fn count_for(&mut self, address: IpAddr, http: &Http) -> bool {
+        let Some(max) = http.connections_per_ip_max else { return true };
+        let mut count = self.slots.per_ip.entry(address).or_insert(0);
+        if *count >= max {
+            drop(count);
+            self.slots.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        *count += 1;
+        self.counted_for = Some(address);
+        true
     }
 }
 
@@ -95,7 +101,11 @@ mod tests {
         let other = slots.take(b, &http);
         assert!(other.is_some() && slots.take(b, &http).is_none(), "the gateway has its three");
         assert_eq!(slots.take_refused(), 2);
-        drop((held, other));
+        drop(other);
+        let mut late = slots.take(None, &http).expect("the third place");
+        assert!(!late.count_for(a.expect("an address"), &http) && late.count_for(b.expect("an address"), &http));
+        assert_eq!(slots.take_refused(), 1);
+        drop((held, late));
         assert_eq!(slots.open.load(Ordering::Relaxed), 0);
         assert!(slots.per_ip.is_empty());
         assert!(slots.take(a, &http).is_some());

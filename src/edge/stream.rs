@@ -14,6 +14,22 @@ pub enum Wire {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Either, with bytes that were read ahead.
+    Replayed(Box<Replayed>),
+}
+
+/// A connection some of whose bytes were read already.
+pub struct Replayed {
+    ahead: Vec<u8>,
+    at: usize,
+    wire: Wire,
+}
+
+impl Replayed {
+    /// `ahead` comes before whatever `wire` still has.
+    pub(super) const fn new(ahead: Vec<u8>, wire: Wire) -> Self {
+        Self { ahead, at: 0, wire }
+    }
 }
 
 /// A connection's stream.
@@ -77,5 +93,51 @@ macro_rules! delegate {
     };
 }
 
-delegate!(Wire { Tcp, Unix });
+delegate!(Wire { Tcp, Unix, Replayed });
 delegate!(Stream { Plain, Tls });
+
+impl AsyncRead for Replayed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = &self.ahead[self.at..];
+        if left.is_empty() {
+            return Pin::new(&mut self.wire).poll_read(context, buffer);
+        }
+        let count = left.len().min(buffer.remaining());
+        buffer.put_slice(&left[..count]);
+        self.at += count;
+        if self.at == self.ahead.len() {
+            (self.ahead, self.at) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Replayed {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(context)
+    }
+}

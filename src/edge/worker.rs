@@ -2,11 +2,12 @@
 //! read, atomics in the limits, and the log's writer.
 
 use std::cell::Cell;
+use std::error::Error;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::{Builder, LocalOptions};
@@ -19,11 +20,14 @@ use crate::gate::Tools;
 use crate::observe::log::Log;
 use crate::observe::sink::Sink;
 use crate::record::{Closer, Reader};
-use crate::request::RequestId;
+use crate::request::{Peer, RequestId};
 use crate::snapshot::Snapshot;
 use crate::timer::{TICK, Timers};
 use crate::upstream::pool::Pools;
 use crate::vocab::clock::Clock;
+
+/// How often connections are told of that had no PROXY header.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What all workers share.
 pub struct Shared {
@@ -64,6 +68,7 @@ pub struct Worker {
     draining: Cell<bool>,
     connections: Cell<usize>,
     random: Cell<u128>,
+    unproxied: Cell<(u64, Option<Instant>)>,
 }
 
 impl Worker {
@@ -90,6 +95,19 @@ impl Worker {
     /// True once no new request should come on a connection.
     pub const fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// A connection without its PROXY header was closed. The first is told of at once, others with their number when
+    /// [`TELL_EVERY`] is over: whoever reaches the port can make as many as there is room for.
+    pub(super) fn note_unproxied(&self, peer: Peer, reason: &dyn Error) {
+        let (count, told) = self.unproxied.get();
+        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            self.unproxied.set((count + 1, told));
+            return;
+        }
+        self.unproxied.set((0, Some(Instant::now())));
+        let peer = peer.to_string();
+        tracing::warn!(event = "proxy_protocol_refused", peer = peer.as_str(), reason = %reason, count = count + 1);
     }
 
     /// Unique among all workers and restarts for any practical purpose (PCG-like, seeded by the system; no secret).
@@ -133,6 +151,7 @@ pub fn run(
         draining: Cell::new(false),
         connections: Cell::new(0),
         random: Cell::new(seed | 1),
+        unproxied: Cell::default(),
     });
     let ended = runtime.block_on(async {
         tick(&worker);

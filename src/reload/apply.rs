@@ -41,7 +41,7 @@ pub fn entrances(sources: &Sources, tls: &Tls) -> Result<Vec<Entrance>, rustls::
     let listeners = sources.gateway.listeners.iter().zip(&sources.certificates);
     let entrance = |(listener, keys): (&Listener, &Vec<_>)| {
         let tls = (!keys.is_empty()).then(|| tls.server_config(keys.clone())).transpose()?;
-        Ok(Entrance { tls, insecure: listener.insecure })
+        Ok(Entrance { tls, insecure: listener.insecure, proxy_protocol: listener.proxy_protocol })
     };
     listeners.map(entrance).collect()
 }
@@ -75,7 +75,7 @@ impl Reloader {
             let tls = if refreshed.certificates || refreshed.gateway { &fresh[at].tls } else { &serves.tls };
             // Certificates that cannot be read leave the last good ones.
             let tls = tls.as_ref().or(serves.tls.as_ref());
-            Entrance { tls: tls.cloned(), insecure: fresh[at].insecure }
+            Entrance { tls: tls.cloned(), ..fresh[at].clone() }
         });
         Ok(present.collect())
     }

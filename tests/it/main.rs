@@ -29,6 +29,7 @@ mod listeners;
 mod log;
 mod order;
 mod proxy;
+mod proxy_protocol;
 mod real_servers;
 mod reload;
 mod reload_files;

@@ -26,6 +26,8 @@ pub struct Listener {
     pub tls: Vec<CertificatePaths>,
     /// Whether a credential may come in without TLS.
     pub insecure: Insecure,
+    /// Every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// `listener.address`
@@ -89,8 +91,13 @@ impl Default for ListenAddress {
 }
 
 pub(super) fn listeners(file: &mut Table<'_>) -> Vec<Listener> {
-    let default =
-        Listener { address: ListenAddress::default(), mode: UNIX_MODE, tls: Vec::new(), insecure: Insecure::Allow };
+    let default = Listener {
+        address: ListenAddress::default(),
+        mode: UNIX_MODE,
+        tls: Vec::new(),
+        insecure: Insecure::Allow,
+        proxy_protocol: false,
+    };
     let problems = file.problems();
     let Some(tables) = file.tables("listener") else {
         return vec![default];
@@ -134,9 +141,9 @@ fn listener(mut table: Table<'_>) -> Listener {
     }
     table.later("client_ca", &[]);
     table.later("client_auth", &[Neutral::Text("off")]);
-    table.later("proxy_protocol", &[Neutral::False]);
+    let proxy_protocol = table.boolean("proxy_protocol", false);
     table.finish();
-    Listener { address, mode, tls, insecure }
+    Listener { address, mode, tls, insecure, proxy_protocol }
 }
 
 fn address(item: &Item<'_>) -> Option<ListenAddress> {

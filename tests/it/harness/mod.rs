@@ -3,6 +3,7 @@
 
 mod cli;
 mod client;
+mod front;
 mod gateway;
 mod h2;
 mod keys;
@@ -15,6 +16,7 @@ mod wire;
 
 pub(crate) use cli::{Ran, keyward, keyward_with, wait_within};
 pub(crate) use client::{Conn, Reply, Req, raw};
+pub(crate) use front::{haproxy, nginx_stream};
 pub(crate) use gateway::Gateway;
 pub(crate) use h2::{Answer, Frames, over_h2};
 pub(crate) use keys::{Key, base62_crc, filler_entries, secrets_in};

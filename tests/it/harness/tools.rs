@@ -13,7 +13,7 @@ use super::{Ran, eventually, free_port, poll, wait_within};
 
 /// A process that serves until it is dropped; ended by its id.
 pub(crate) struct Server {
-    child: Child,
+    pub(super) child: Child,
     pub(crate) addr: SocketAddr,
 }
 

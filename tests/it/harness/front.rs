@@ -1,0 +1,54 @@
+//! Proxies in front of the gateway that none of us wrote.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::output::Output;
+use super::tools::Server;
+use super::{eventually, free_port, tool};
+
+/// HAProxy passing TCP on to `target`, whose `server` line ends with `option` (`send-proxy`, `send-proxy-v2`).
+pub(crate) fn haproxy(folder: &Path, target: SocketAddr, option: &str) -> Server {
+    let addr = free_port();
+    let config = format!(
+        "global\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n\
+         listen front\n  bind {addr}\n  server gateway {target} {option}\n"
+    );
+    let file = folder.join(format!("haproxy-{option}.cfg"));
+    fs::write(&file, config).unwrap();
+    let mut command = tool("haproxy");
+    command.args(["-db", "-f"]).arg(&file);
+    serve(command, addr, "haproxy")
+}
+
+/// nginx passing TCP on to `target` with a PROXY header.
+pub(crate) fn nginx_stream(folder: &Path, target: SocketAddr) -> Server {
+    let addr = free_port();
+    let scratch = folder.join(".nginx-stream");
+    fs::create_dir_all(&scratch).unwrap();
+    let here = scratch.display();
+    let config = format!(
+        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off;\nmaster_process off;\n\
+         pid {here}/nginx.pid;\nerror_log stderr warn;\nevents {{ worker_connections 64; }}\n\
+         stream {{ server {{ listen {addr}; proxy_pass {target}; proxy_protocol on; }} }}\n"
+    );
+    let file = scratch.join("nginx.conf");
+    fs::write(&file, config).unwrap();
+    let mut command = tool("nginx");
+    command.arg("-c").arg(&file).arg("-p").arg(&scratch).args(["-e", "stderr"]);
+    serve(command, addr, "nginx")
+}
+
+fn serve(mut command: Command, addr: SocketAddr, name: &str) -> Server {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{name}: {e}"));
+    let errors = Output::default();
+    errors.gather(child.stderr.take().unwrap());
+    eventually(&format!("{name} to listen"), || {
+        assert!(matches!(child.try_wait(), Ok(None)), "{name} ended: {}", errors.text());
+        TcpStream::connect(addr).ok()
+    });
+    Server { child, addr }
+}
