@@ -32,6 +32,7 @@ pub enum Passage {
 /// only this opens the way to an upstream.
 pub struct Admitted {
     route: Arc<Route>,
+    client: Client,
     identified: Option<Identified>,
     reading: Option<Reading>,
 }
@@ -49,6 +50,11 @@ impl Admitted {
     /// Where it goes.
     pub const fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// From where it comes.
+    pub const fn client(&self) -> Client {
+        self.client
     }
 
     /// Who sends it; `None` on an open route.
@@ -139,7 +145,7 @@ pub fn admit(
 
     take_all(buckets, || wide.take(client, now), now)?;
     let reading = buckets.iter().map(|b| b.read(now.mono)).reduce(Reading::nearer);
-    Ok(Admitted { route, identified, reading })
+    Ok(Admitted { route, client, identified, reading })
 }
 
 /// Takes one unit of each bucket, then `last`. A recursion, so that what was taken lives on the stack.

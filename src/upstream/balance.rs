@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use sha2::{Digest as _, Sha256};
+
 use super::server::Server;
 
 /// A server and its share.
@@ -38,6 +40,11 @@ impl Turns {
         if may(&chosen.server) { Some(chosen) } else { self.pick_instead(servers, may) }
     }
 
+    /// A number that looks random, another at each call (SplitMix64).
+    pub(super) fn random(&self) -> u64 {
+        mix(self.next.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     /// By turns among those that may, where the turn has come to one that may not.
     pub(super) fn pick_instead<'s>(
         &self,
@@ -51,6 +58,59 @@ impl Turns {
         }
         wheel.at(left, self.next_instead.fetch_add(1, Relaxed))
     }
+}
+
+/// `least_requests`: of two servers drawn by weight, the one with fewer requests underway for its weight. Two choices
+/// are nearly as even as looking at all, and herd nobody onto the one that was idle last (Mitzenmacher 2001).
+pub(super) fn by_two_choices(servers: &[Weighted], random: u64, may: impl Fn(&Server) -> bool) -> Option<&Weighted> {
+    let first = draw(servers.iter().filter(|it| may(&it.server)), random as u32)?;
+    let others = servers.iter().filter(|it| may(&it.server) && it.server.pool != first.server.pool);
+    let Some(second) = draw(others, (random >> 32) as u32) else { return Some(first) };
+    let load = |it: &Weighted, by: &Weighted| it.server.in_flight() as u64 * u64::from(by.weight);
+    Some(if load(second, first) < load(first, second) { second } else { first })
+}
+
+/// One by its weight; `None` of none.
+fn draw<'s>(mut servers: impl Iterator<Item = &'s Weighted> + Clone, random: u32) -> Option<&'s Weighted> {
+    let total: u64 = servers.clone().map(|it| u64::from(it.weight)).sum();
+    let mut left = (total * u64::from(random)) >> 32;
+    servers.find(|it| {
+        let weight = u64::from(it.weight);
+        let found = left < weight;
+        left = left.saturating_sub(weight);
+        found
+    })
+}
+
+/// `consistent_key`: the server whose score for this request is highest (rendezvous hashing, weighted as by Schindelhauer
+/// and Schomaker 2005). When a server goes, only its keys move, and to all the others; when it is back, so are they.
+pub(super) fn by_rendezvous(servers: &[Weighted], affinity: u64, may: impl Fn(&Server) -> bool) -> Option<&Weighted> {
+    let score = |it: &Weighted| {
+        // A number above 0 and below 1 with the 53 bits that a float has.
+        let uniform = ((mix(affinity ^ it.server.seed) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        f64::from(it.weight) / -uniform.ln()
+    };
+    let scored = servers.iter().filter(|it| may(&it.server)).map(|it| (score(it), it));
+    scored.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, it)| it)
+}
+
+/// 64 bits of a SHA-256 over the parts.
+pub(super) fn digest(parts: &[&[u8]]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of the input changes half of the output's.
+const fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
 }
 
 /// As many slots as the weights together, after division by what they have in common. Every `slots` turns in a row visit

@@ -19,9 +19,11 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use self::balance::{Turns, Weighted};
+use self::balance::{Turns, Weighted, by_rendezvous, by_two_choices, digest};
 use self::server::Server;
+use crate::admit::Admitted;
 use crate::config::gateway::{self, Balance, HostHeader};
+use crate::limits::address::Client;
 
 /// What may pass to an upstream, and how long it may take.
 #[derive(Debug)]
@@ -74,25 +76,41 @@ impl Upstream {
 
     /// The server for a request: by `balance` among those that are available and not yet `tried` (as
     /// [`Server::pool`] numbers); else any that is available; else any at all. `None` only without servers.
-    pub fn pick(&self, key: Option<u64>, tried: &[usize], now_ms: u64) -> Option<&Arc<Server>> {
+    pub fn pick(&self, affinity: Option<u64>, tried: &[usize], now_ms: u64) -> Option<&Arc<Server>> {
         if let [only] = &*self.servers {
             return Some(&only.server);
         }
         let is_new = |server: &Server| !tried.contains(&server.pool);
         let is_available = |server: &Server| server.is_available(now_ms);
-        self.choose(key, |server| is_new(server) && is_available(server))
-            .or_else(|| self.turns.pick_instead(&self.servers, is_available))
-            .or_else(|| self.turns.pick_instead(&self.servers, is_new))
-            .or_else(|| self.turns.pick_instead(&self.servers, |_| true))
+        let choose = |first, may: &dyn Fn(&Server) -> bool| self.choose(first, affinity, may);
+        choose(true, &|server| is_new(server) && is_available(server))
+            .or_else(|| choose(false, &is_available))
+            .or_else(|| choose(false, &is_new))
+            .or_else(|| choose(false, &|_| true))
             .map(|it| &it.server)
     }
 
-    fn choose(&self, _key: Option<u64>, may: impl Fn(&Server) -> bool) -> Option<&Weighted> {
-        match self.balance {
-            Balance::RoundRobin | Balance::LeastRequests | Balance::ConsistentKey => {
-                self.turns.pick(&self.servers, may)
+    /// `first` unless a choice for this request has already found nobody.
+    fn choose(&self, first: bool, affinity: Option<u64>, may: &dyn Fn(&Server) -> bool) -> Option<&Weighted> {
+        match (self.balance, affinity) {
+            (Balance::RoundRobin, _) if first => self.turns.pick(&self.servers, may),
+            (Balance::RoundRobin, _) => self.turns.pick_instead(&self.servers, may),
+            (Balance::ConsistentKey, Some(affinity)) => by_rendezvous(&self.servers, affinity, may),
+            (Balance::LeastRequests | Balance::ConsistentKey, _) => {
+                by_two_choices(&self.servers, self.turns.random(), may)
             }
         }
+    }
+
+    /// What ties a request to a server under `consistent_key`: its key, or where it comes from where it has none. The same
+    /// in every process, so that gateways beside each other agree. `None` under other balances.
+    pub fn affinity(&self, admitted: &Admitted) -> Option<u64> {
+        (self.balance == Balance::ConsistentKey).then(|| match (admitted.key(), admitted.client()) {
+            (Some(key), _) => digest(&[b"key", key.id.as_bytes()]),
+            (None, Client::V4(address)) => digest(&[b"v4", &address]),
+            (None, Client::V6(address)) => digest(&[b"v6", &address]),
+            (None, Client::Unix) => digest(&[b"unix"]),
+        })
     }
 
     /// The name of its first server, for a client that names no host.

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 
+use super::balance::digest;
 use crate::config::gateway::{self, Eject, Endpoint, Protocol, UpstreamServer};
 use crate::config::load::UpstreamTls;
 
@@ -28,6 +29,8 @@ pub struct Server {
     pub authority: HeaderValue,
     /// Present exactly where it is spoken to over TLS.
     pub tls: Option<ServerTls>,
+    /// Of its scores under `consistent_key`: the same in every process.
+    pub(super) seed: u64,
     upstream: Box<str>,
     made_from: Option<[u8; 32]>,
     policy: ArcSwap<Policy>,
@@ -88,6 +91,7 @@ impl Server {
             // Names were checked to be such when they were read.
             authority: authority.unwrap_or_else(|_| HeaderValue::from_static("localhost")),
             tls: over_tls.map(|(tls, name)| ServerTls { config: Arc::clone(&tls.config), name }),
+            seed: digest(&[server.endpoint.to_string().as_bytes()]),
             upstream: name.into(),
             made_from: made_from(server, tls),
             policy: ArcSwap::from_pointee(policy(upstream)),

@@ -3,20 +3,26 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::config::gateway::{self, Eject};
+use crate::config::gateway::{self, Balance, Eject};
 use crate::config::source::SourceFile;
 use crate::upstream::Upstream;
 
 /// An upstream over servers of these weights.
 fn upstream(weights: &[u16], eject: Option<Eject>) -> Upstream {
+    balanced(Balance::RoundRobin, weights, eject)
+}
+
+fn balanced(balance: Balance, weights: &[u16], eject: Option<Eject>) -> Upstream {
     let mut text = "[upstream.default]\nservers = [".to_owned();
     for (port, weight) in weights.iter().enumerate() {
         write!(text, "{{ url = \"http://127.0.0.1:{}\", weight = {weight} }}, ", port + 1).expect("room");
     }
     let source = Arc::new(SourceFile::new("keyward.toml", format!("{text}]\n")));
     let (gateway, _) = gateway::parse(&source).unwrap_or_else(|report| panic!("{report:?}"));
-    let read = &gateway::Upstream { eject, ..gateway.upstreams["default"].clone() };
+    let read = &gateway::Upstream { balance, eject, ..gateway.upstreams["default"].clone() };
     let weighted = |(pool, it): (usize, &gateway::UpstreamServer)| Weighted {
         server: Arc::new(Server::new("default", read, it, None, pool)),
         weight: it.weight,
@@ -132,4 +138,111 @@ fn only_failures_in_a_row_eject() {
     assert!(server.is_available(10_010));
     server.failed(10_010);
     assert!(server.is_available(10_010), "it begins anew");
+}
+
+/// The server of each of `keys` requests.
+fn homes(upstream: &Upstream, keys: u64, now_ms: u64) -> Vec<usize> {
+    let home = |n: u64| upstream.pick(Some(digest(&[&n.to_be_bytes()])), &[], now_ms).expect("a server").pool;
+    (0..keys).map(home).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn a_key_stays_with_its_server_and_only_those_of_a_server_that_is_out_move(
+        weights in prop::collection::vec(1_u16..20, 2..9),
+        out in any::<prop::sample::Index>(),
+    ) {
+        let upstream = balanced(Balance::ConsistentKey, &weights, EJECT);
+        let before = homes(&upstream, 400, 1);
+        prop_assert_eq!(&before, &homes(&upstream, 400, 1));
+        let out = out.index(weights.len());
+        upstream.servers[out].server.failed(1);
+        for (before, now) in before.iter().zip(homes(&upstream, 400, 1)) {
+            prop_assert_ne!(now, out);
+            prop_assert!(*before == out || *before == now);
+        }
+        prop_assert_eq!(before, homes(&upstream, 400, 30_001), "and back they come");
+    }
+
+    #[test]
+    fn another_server_takes_keys_from_all_and_moves_no_other(
+        weights in prop::collection::vec(1_u16..20, 2..9),
+    ) {
+        let newest = weights.len() - 1;
+        let fewer = balanced(Balance::ConsistentKey, &weights[..newest], None);
+        let more = balanced(Balance::ConsistentKey, &weights, None);
+        for (before, now) in homes(&fewer, 400, 0).into_iter().zip(homes(&more, 400, 0)) {
+            prop_assert!(now == before || now == newest);
+        }
+    }
+}
+
+#[test]
+fn keys_spread_by_the_weights() {
+    for weights in [&[1, 1, 1][..], &[3, 1], &[10, 5, 5, 1]] {
+        let upstream = balanced(Balance::ConsistentKey, weights, None);
+        let total: u16 = weights.iter().sum();
+        let homes = homes(&upstream, 20_000, 0);
+        for (pool, weight) in weights.iter().enumerate() {
+            let share = homes.iter().filter(|home| **home == pool).count() as f64 / 20_000.0;
+            let expected = f64::from(*weight) / f64::from(total);
+            assert!((share - expected).abs() < 0.02, "{weights:?}: {pool} has {share}");
+        }
+    }
+}
+
+#[test]
+fn a_retry_of_a_key_goes_to_its_second_choice_and_always_the_same() {
+    let upstream = balanced(Balance::ConsistentKey, &[1, 1, 1, 1], EJECT);
+    for key in 0..200 {
+        let affinity = Some(digest(&[b"k", &[key]]));
+        let first = upstream.pick(affinity, &[], 0).expect("a server").pool;
+        let second = upstream.pick(affinity, &[first], 0).expect("a server").pool;
+        assert_ne!(first, second);
+        assert_eq!(upstream.pick(affinity, &[first], 0).expect("a server").pool, second);
+    }
+    // Where all are out, each has its own again.
+    let before = homes(&upstream, 100, 0);
+    upstream.servers.iter().for_each(|it| it.server.failed(0));
+    assert_eq!(homes(&upstream, 100, 1), before);
+}
+
+#[test]
+fn the_less_busy_of_two_is_chosen() {
+    let upstream = balanced(Balance::LeastRequests, &[1, 1], None);
+    let busy = upstream.servers[0].server.begin();
+    assert_eq!(chosen(&upstream, 50, &[], 0), [0, 50]);
+    assert_eq!(chosen(&upstream, 50, &[1], 0), [50, 0], "but a retry goes elsewhere");
+    drop(busy);
+    let counts = chosen(&upstream, 2_000, &[], 0);
+    assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn requests_underway_even_out_by_the_weights() {
+    for weights in [&[1, 1, 1, 1][..], &[4, 2, 1]] {
+        let upstream = balanced(Balance::LeastRequests, weights, None);
+        let total: usize = weights.iter().map(|weight| usize::from(*weight)).sum();
+        let underway: Vec<_> =
+            (0..total * 100).map(|_| upstream.pick(None, &[], 0).expect("a server").begin()).collect();
+        for (weight, it) in weights.iter().zip(&upstream.servers) {
+            let expected = usize::from(*weight) * 100;
+            let found = it.server.in_flight();
+            assert!(found.abs_diff(expected) <= expected / 10, "{weights:?}: {found} for {weight}");
+        }
+        drop(underway);
+        assert!(upstream.servers.iter().all(|it| it.server.in_flight() == 0));
+    }
+}
+
+#[test]
+fn no_balance_chooses_who_is_out() {
+    for balance in [Balance::RoundRobin, Balance::LeastRequests, Balance::ConsistentKey] {
+        let upstream = balanced(balance, &[5, 1, 3], EJECT);
+        upstream.servers[0].server.failed(0);
+        upstream.servers[2].server.failed(0);
+        let choices = (0..200).map(|n| upstream.pick(Some(n), &[], 1).expect("a server").pool);
+        assert!(choices.into_iter().all(|pool| pool == 1), "{balance:?}");
+    }
 }
