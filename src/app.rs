@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::config::diagnostics::Report;
@@ -22,7 +23,8 @@ use crate::observe::sink::{Sink, Writer};
 use crate::reload::apply::{BoundAs, Reloader, entrances, problems};
 use crate::reload::sources::Sources;
 use crate::reload::watch::{Bell, Wake, Watch};
-use crate::snapshot::{Builder, Parts};
+use crate::snapshot::{self, Parts};
+use crate::upstream::monitor::{Current, monitor};
 use crate::vocab::clock::Clock;
 
 /// How often buckets that nobody needs are forgotten.
@@ -35,6 +37,7 @@ pub struct Gateway {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<io::Result<()>>>,
     reloading: Option<JoinHandle<()>>,
+    monitoring: Option<JoinHandle<()>>,
     bell: Bell,
     events: Events,
     listening: Vec<Listening>,
@@ -84,7 +87,7 @@ impl Gateway {
         let tls = Tls::new().map_err(StartError::Tls)?;
         let mut secret = [0; 64];
         getrandom::fill(&mut secret).map_err(StartError::Randomness)?;
-        let mut builder = Builder::new(clock.clone(), &secret);
+        let mut builder = snapshot::Builder::new(clock.clone(), &secret);
         let entrances = entrances(&sources, &tls).map_err(StartError::Tls)?;
         let Sources { gateway, keys, pepper, upstream_tls, .. } = &sources;
         let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
@@ -96,6 +99,7 @@ impl Gateway {
         let shared =
             Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), slots: Arc::new(Slots::default()), clock });
         let (phase, _) = watch::channel(Phase::Running);
+        let monitoring = spawn_monitor(builder.current_upstreams()).map_err(StartError::Thread)?;
         let workers = spawn_workers(&shared, per_worker, &writer.sink(), &phase)?;
         events.ready(&listening, workers.len(), keys, generation);
 
@@ -103,8 +107,8 @@ impl Gateway {
         let reloader =
             Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
-        let (reloading, files) = (Some(reloading), socket_files);
-        Ok(Self { phase, workers, reloading, bell, events, listening, files, grace, writer })
+        let (reloading, monitoring, files) = (Some(reloading), Some(monitoring), socket_files);
+        Ok(Self { phase, workers, reloading, monitoring, bell, events, listening, files, grace, writer })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -147,8 +151,9 @@ impl Gateway {
             // A worker that panicked has said so.
             let _ = worker.join();
         }
-        if let Some(reloading) = self.reloading.take() {
-            let _ = reloading.join();
+        // With the reloader goes what the monitor follows, and so the monitor ends.
+        for thread in [self.reloading.take(), self.monitoring.take()].into_iter().flatten() {
+            let _ = thread.join();
         }
     }
 }
@@ -233,6 +238,16 @@ fn spawn_workers(
         first.map_err(StartError::Thread)?;
     }
     Ok(workers)
+}
+
+/// Looks after the servers of the upstreams, on a thread of its own.
+fn spawn_monitor(current: Current) -> io::Result<JoinHandle<()>> {
+    let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let run = move || match runtime() {
+        Ok(runtime) => runtime.block_on(monitor(current)),
+        Err(error) => tracing::error!(event = "monitor_failed", error = %error),
+    };
+    spawn("upstreams", run)
 }
 
 fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
+use tokio::sync::watch;
 
 use crate::admit::WideLimits;
 use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source, TrustedProxies, UpstreamServer};
@@ -19,7 +20,7 @@ use crate::redact::Redactor;
 use crate::route::{Route, RouteTable};
 use crate::upstream::balance::Weighted;
 use crate::upstream::server::Server;
-use crate::upstream::{Passing, Upstream};
+use crate::upstream::{Passing, Upstream, monitor};
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::{Challenge, Denial};
 use crate::vocab::digest::{Fingerprinter, Pepper};
@@ -106,6 +107,7 @@ pub struct Builder {
     ledger: Ledger,
     /// By the number of their pools. A number is given again when nothing of its server is left, no connection either.
     servers: Vec<Weak<Server>>,
+    current: watch::Sender<Vec<Arc<Upstream>>>,
     fingerprinter: Fingerprinter,
     generation: u64,
 }
@@ -130,6 +132,7 @@ impl Builder {
         Self {
             ledger: Ledger::new(clock),
             servers: Vec::new(),
+            current: watch::Sender::default(),
             fingerprinter: Fingerprinter::new(fingerprint_secret),
             generation: 0,
         }
@@ -161,6 +164,7 @@ impl Builder {
             entrances: entrances.into(),
         };
         self.ledger.sweep();
+        self.current.send_replace(snapshot.upstreams.to_vec());
         snapshot
     }
 
@@ -172,6 +176,11 @@ impl Builder {
     /// How many snapshots were built.
     pub const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The upstreams of the last snapshot.
+    pub fn current_upstreams(&self) -> monitor::Current {
+        self.current.subscribe()
     }
 
     fn upstreams(&mut self, gateway: &Gateway, tls: &BTreeMap<String, UpstreamTls>) -> Box<[Arc<Upstream>]> {

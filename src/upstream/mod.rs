@@ -10,7 +10,9 @@ pub mod forward;
 pub mod h1;
 pub mod headers;
 pub mod http2;
+pub mod monitor;
 pub mod pool;
+mod resolve;
 pub mod server;
 pub mod stream;
 

@@ -14,6 +14,7 @@ use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 
 use super::balance::digest;
+use super::resolve::Addresses;
 use crate::config::gateway::{self, Eject, Endpoint, Protocol, UpstreamServer};
 use crate::config::load::UpstreamTls;
 
@@ -35,6 +36,7 @@ pub struct Server {
     made_from: Option<[u8; 32]>,
     policy: ArcSwap<Policy>,
     addresses: ArcSwap<Addresses>,
+    answered: Notify,
     next_address: AtomicUsize,
     counts_requests: AtomicBool,
     in_flight: AtomicUsize,
@@ -62,10 +64,6 @@ struct Policy {
     eject: Option<Eject>,
 }
 
-/// What a name resolves to.
-#[derive(Debug, Default)]
-struct Addresses(Vec<SocketAddr>);
-
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {}", self.endpoint, self.upstream)
@@ -82,7 +80,6 @@ impl Server {
         pool: usize,
     ) -> Self {
         let authority = HeaderValue::try_from(server.endpoint.authority());
-        let fixed = fixed_address(&server.endpoint);
         let over_tls = tls.zip(server.server_name.clone());
         Self {
             pool,
@@ -95,7 +92,8 @@ impl Server {
             upstream: name.into(),
             made_from: made_from(server, tls),
             policy: ArcSwap::from_pointee(policy(upstream)),
-            addresses: ArcSwap::from_pointee(Addresses(fixed.into_iter().collect())),
+            addresses: ArcSwap::from_pointee(fixed_addresses(&server.endpoint)),
+            answered: Notify::new(),
             next_address: AtomicUsize::new(0),
             counts_requests: AtomicBool::new(counts_requests(upstream)),
             in_flight: AtomicUsize::new(0),
@@ -198,23 +196,43 @@ impl Server {
         }
     }
 
-    /// Its addresses, a different one first each time, so that all are used. Empty for a Unix socket.
+    /// Its addresses, in the order in which to try them; none of a Unix socket. Waits for the first answer to its name.
     ///
     /// # Errors
     /// The name does not resolve.
     pub async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let known = self.addresses.load_full();
-        let mut addresses = match (&self.endpoint, known.0.is_empty()) {
-            (Endpoint::Tcp { host, port, .. }, true) => {
-                tokio::net::lookup_host((host.as_str(), *port)).await?.collect()
+        let turn = self.next_address.fetch_add(1, Relaxed);
+        loop {
+            // Before the look, so that an answer in between is not missed.
+            let answered = self.answered.notified();
+            if let Some(addresses) = self.addresses.load().in_turn(turn) {
+                return addresses;
             }
-            (Endpoint::Tcp { .. } | Endpoint::Unix(_), _) => known.0.clone(),
-        };
-        if addresses.len() > 1 {
-            let first = self.next_address.fetch_add(1, Relaxed) % addresses.len();
-            addresses.rotate_left(first);
+            answered.await;
         }
-        Ok(addresses)
+    }
+
+    /// Whether it has a name, whose addresses change.
+    pub(super) fn needs_resolving(&self) -> bool {
+        matches!(fixed_addresses(&self.endpoint), Addresses::Unasked)
+    }
+
+    /// Its name has these addresses, at least one, sorted.
+    pub(super) fn resolved(&self, addresses: Vec<SocketAddr>) {
+        let is_news = !matches!(&**self.addresses.load(), Addresses::Known(known) if *known == addresses);
+        if is_news {
+            self.addresses.store(Arc::new(Addresses::Known(addresses)));
+            self.answered.notify_waiters();
+        }
+    }
+
+    /// Its name does not resolve. Addresses that were good stay good.
+    pub(super) fn unresolved(&self) {
+        let was_unasked = matches!(&**self.addresses.load(), Addresses::Unasked);
+        if was_unasked {
+            self.addresses.store(Arc::new(Addresses::Unresolved));
+            self.answered.notify_waiters();
+        }
     }
 }
 
@@ -264,9 +282,14 @@ fn made_from(server: &UpstreamServer, tls: Option<&UpstreamTls>) -> Option<[u8; 
     tls.filter(|_| server.endpoint.has_tls()).map(|tls| tls.made_from)
 }
 
-fn fixed_address(endpoint: &Endpoint) -> Option<SocketAddr> {
-    let Endpoint::Tcp { host, port, .. } = endpoint else { return None };
-    host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port))
+fn fixed_addresses(endpoint: &Endpoint) -> Addresses {
+    match endpoint {
+        Endpoint::Unix(_) => Addresses::Known(Vec::new()),
+        Endpoint::Tcp { host, port, .. } => match host.parse::<IpAddr>() {
+            Ok(ip) => Addresses::Known(vec![SocketAddr::new(ip, *port)]),
+            Err(_) => Addresses::Unasked,
+        },
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -41,6 +41,7 @@ mod tls;
 mod trusted_proxies;
 mod unsupported;
 mod upstream_faults;
+mod upstream_names;
 mod upstream_protocols;
 mod upstream_queue;
 mod upstreams;

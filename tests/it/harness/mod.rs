@@ -3,6 +3,7 @@
 
 mod cli;
 mod client;
+mod dns;
 mod front;
 mod gateway;
 mod h2;
@@ -16,6 +17,7 @@ mod wire;
 
 pub(crate) use cli::{Ran, keyward, keyward_with, wait_within};
 pub(crate) use client::{Conn, Reply, Req, raw};
+pub(crate) use dns::NameServer;
 pub(crate) use front::{haproxy, nginx_stream};
 pub(crate) use gateway::Gateway;
 pub(crate) use h2::{Answer, Frames, over_h2};

@@ -67,7 +67,12 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn start() -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        Upstream::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// At an address of the test's choice.
+    pub(crate) fn at(addr: SocketAddr) -> Upstream {
+        let listener = TcpListener::bind(addr).expect("a loopback port");
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);
