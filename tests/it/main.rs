@@ -30,6 +30,7 @@ mod log;
 mod order;
 mod proxy;
 mod proxy_protocol;
+mod real;
 mod real_servers;
 mod reload;
 mod reload_files;

@@ -1,13 +1,11 @@
 //! Proxies in front of the gateway that none of us wrote.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use super::output::Output;
-use super::tools::Server;
-use super::{eventually, free_port, tool};
+use super::free_port;
+use super::tools::{Server, served_by, tool};
 
 /// HAProxy passing TCP on to `target`, whose `server` line ends with `option` (`send-proxy`, `send-proxy-v2`).
 pub(crate) fn haproxy(folder: &Path, target: SocketAddr, option: &str) -> Server {
@@ -20,7 +18,7 @@ pub(crate) fn haproxy(folder: &Path, target: SocketAddr, option: &str) -> Server
     fs::write(&file, config).unwrap();
     let mut command = tool("haproxy");
     command.args(["-db", "-f"]).arg(&file);
-    serve(command, addr, "haproxy")
+    served_by(command, addr)
 }
 
 /// nginx passing TCP on to `target` with a PROXY header.
@@ -38,17 +36,5 @@ pub(crate) fn nginx_stream(folder: &Path, target: SocketAddr) -> Server {
     fs::write(&file, config).unwrap();
     let mut command = tool("nginx");
     command.arg("-c").arg(&file).arg("-p").arg(&scratch).args(["-e", "stderr"]);
-    serve(command, addr, "nginx")
-}
-
-fn serve(mut command: Command, addr: SocketAddr, name: &str) -> Server {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|e| panic!("{name}: {e}"));
-    let errors = Output::default();
-    errors.gather(child.stderr.take().unwrap());
-    eventually(&format!("{name} to listen"), || {
-        assert!(matches!(child.try_wait(), Ok(None)), "{name} ended: {}", errors.text());
-        TcpStream::connect(addr).ok()
-    });
-    Server { child, addr }
+    served_by(command, addr)
 }

@@ -10,6 +10,7 @@ mod h2;
 mod keys;
 mod load;
 mod output;
+mod program;
 mod setup;
 mod tools;
 mod upstream;
@@ -23,8 +24,11 @@ pub(crate) use gateway::Gateway;
 pub(crate) use h2::{Answer, Frames, over_h2};
 pub(crate) use keys::{Key, base62_crc, filler_entries, secrets_in};
 pub(crate) use load::Wrk;
+pub(crate) use program::Program;
 pub(crate) use setup::{Setup, free_port, write_certificate};
-pub(crate) use tools::{Server, curl, curl_ok, nginx, nginx_with, python, python_http_server, sha256_hex, tool};
+pub(crate) use tools::{
+    Server, curl, curl_ok, nginx, nginx_with, python, python_http_server, served_by, sha256_hex, tool,
+};
 pub(crate) use upstream::Upstream;
 
 use std::thread;

@@ -42,11 +42,15 @@ pub(crate) fn tool(name: &str) -> Command {
     Command::new(found.unwrap_or_else(|| panic!("{name} is missing: tests/run installs it")))
 }
 
-/// The python of the test tools, which has httpx.
+/// Where `tests/run` installs what is not a package of the system.
+fn test_tools() -> PathBuf {
+    std::env::var_os("KEYWARD_TEST_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-tools"), PathBuf::from)
+}
+
+/// The python of the test tools, which has httpx and grpcio.
 pub(crate) fn python() -> Command {
-    let tools = std::env::var_os("KEYWARD_TEST_TOOLS")
-        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-tools"), PathBuf::from);
-    let path = tools.join("venv/bin/python");
+    let path = test_tools().join("venv/bin/python");
     assert!(path.is_file(), "the test tools' python is missing: tests/run installs it");
     Command::new(path)
 }
@@ -100,12 +104,17 @@ pub(crate) fn nginx_with(folder: &Path, more: &str) -> Server {
     fs::write(&file, config).unwrap();
     let mut command = tool("nginx");
     command.arg("-c").arg(&file).arg("-p").arg(&scratch).args(["-e", "stderr"]);
+    served_by(command, addr)
+}
+
+/// A server that `command` runs, once it listens at `addr`.
+pub(crate) fn served_by(mut command: Command, addr: SocketAddr) -> Server {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("nginx starts");
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let errors = Output::default();
     errors.gather(child.stderr.take().unwrap());
-    eventually("nginx to listen", || {
-        assert!(matches!(child.try_wait(), Ok(None)), "nginx ended: {}", errors.text());
+    eventually("a server to listen", || {
+        assert!(matches!(child.try_wait(), Ok(None)), "{command:?} ended: {}", errors.text());
         TcpStream::connect(addr).ok()
     });
     Server { child, addr }
