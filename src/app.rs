@@ -1,6 +1,7 @@
 //! The process: what is started, in which order, and how it ends. The only place that spawns long-lived threads.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
@@ -24,6 +25,7 @@ use crate::reload::apply::{BoundAs, Reloader, entrances, problems};
 use crate::reload::sources::Sources;
 use crate::reload::watch::{Bell, Wake, Watch};
 use crate::snapshot::{self, Parts};
+use crate::upstream::health::Change;
 use crate::upstream::monitor::{Current, monitor};
 use crate::vocab::clock::Clock;
 
@@ -99,7 +101,8 @@ impl Gateway {
         let shared =
             Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), slots: Arc::new(Slots::default()), clock });
         let (phase, _) = watch::channel(Phase::Running);
-        let monitoring = spawn_monitor(builder.current_upstreams()).map_err(StartError::Thread)?;
+        let monitoring = spawn_monitor(builder.current_upstreams(), events.clone(), shared.clock.clone())
+            .map_err(StartError::Thread)?;
         let workers = spawn_workers(&shared, per_worker, &writer.sink(), &phase)?;
         events.ready(&listening, workers.len(), keys, generation);
 
@@ -241,10 +244,13 @@ fn spawn_workers(
 }
 
 /// Looks after the servers of the upstreams, on a thread of its own.
-fn spawn_monitor(current: Current) -> io::Result<JoinHandle<()>> {
+fn spawn_monitor(current: Current, events: Events, clock: Clock) -> io::Result<JoinHandle<()>> {
     let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let run = move || match runtime() {
-        Ok(runtime) => runtime.block_on(monitor(current)),
+        Ok(runtime) => {
+            let tell = Rc::new(move |change: &Change<'_>| events.upstream_health(change));
+            runtime.block_on(monitor(current, clock, tell));
+        }
         Err(error) => tracing::error!(event = "monitor_failed", error = %error),
     };
     spawn("upstreams", run)

@@ -144,8 +144,7 @@ async fn pass_on(
     transfer.request_body.clone_from(&progress);
     transfer.upstream = Some(Arc::clone(&upstream));
     let lent = (&tools.pools, &tools.timers);
-    let result =
-        forward(&admitted, &upstream, lent, (head, body), (None, progress.as_deref()), &mut transfer.attempts).await;
+    let result = forward(&admitted, &upstream, lent, (head, body), progress.as_deref(), &mut transfer.attempts).await;
     open.upstream_has_answered();
     match result {
         Ok(answer) => Ok(respond::relay(answer, open, &admitted, &tools.timers)),

@@ -3,6 +3,7 @@
 use super::line::{Line, TimeText};
 use super::sink::Sink;
 use crate::config::gateway::{ListenAddress, OnFull};
+use crate::upstream::health::{Change, State};
 use crate::vocab::clock::Clock;
 
 /// Ids listed in one line; a key file of a million new keys is told of by its number.
@@ -108,6 +109,22 @@ impl Events {
         self.line("error", "reload", |line| {
             line.word("result", "rejected").number("generation", generation);
             problem_list(line, problems);
+        });
+    }
+
+    /// A server that gets requests no more, or again.
+    pub fn upstream_health(&self, change: &Change<'_>) {
+        let level = if change.to == State::Healthy { "info" } else { "warn" };
+        self.line(level, "upstream_health", |line| {
+            let address = change.server.endpoint.to_string();
+            line.text("upstream.name", change.server.upstream().as_bytes())
+                .text("upstream.address", address.as_bytes())
+                .word("state.from", change.from.word())
+                .word("state.to", change.to.word())
+                .word("reason", change.reason);
+            if let Some(detail) = change.detail {
+                line.text("detail", detail.as_bytes());
+            }
         });
     }
 

@@ -58,7 +58,7 @@ pub struct Attempts {
 pub type Lent<'a> = (&'a Rc<Pools>, &'a Rc<Timers>);
 
 /// Sends a request and waits for the response head, for at most the route's `timeout`. Taking [`Admitted`] makes it
-/// impossible to forward what was not decided. `affinity` is what `consistent_key` sticks to.
+/// impossible to forward what was not decided.
 ///
 /// # Errors
 /// [`ForwardError`]; `attempts` is filled in either way.
@@ -67,11 +67,12 @@ pub async fn forward(
     upstream: &Upstream,
     (pools, timers): Lent<'_>,
     (head, body): (Request<()>, RequestBody),
-    (affinity, progress): (Option<u64>, Option<&Progress>),
+    progress: Option<&Progress>,
     attempts: &mut Attempts,
 ) -> Result<Response<AnswerBody>, ForwardError> {
     let mut journey = Journey { upstream, pools, timers, head, attempts, server: None, shared: None };
-    let result = within(timers, admitted.route().timeout, progress, journey.go(body, affinity)).await;
+    let going = journey.go(body, upstream.affinity(admitted));
+    let result = within(timers, admitted.route().timeout, progress, going).await;
     match result {
         Some(Err(ForwardError::Failed(Cause::Client))) => {
             Err(ForwardError::Client(progress.map_or(State::Broken, Progress::state)))

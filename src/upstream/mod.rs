@@ -4,11 +4,13 @@
 pub mod answer;
 pub mod balance;
 pub mod body;
+mod check;
 mod connect;
 pub mod failure;
 pub mod forward;
 pub mod h1;
 pub mod headers;
+pub mod health;
 pub mod http2;
 pub mod monitor;
 pub mod pool;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use self::balance::{Turns, Weighted, by_rendezvous, by_two_choices, digest};
+use self::check::Check;
 use self::server::Server;
 use crate::admit::Admitted;
 use crate::config::gateway::{self, Balance, HostHeader};
@@ -57,6 +60,7 @@ pub struct Upstream {
     pub connections_max: usize,
     /// Requests that may wait for a connection.
     pub queue_max: usize,
+    check: Option<Check>,
     turns: Turns,
 }
 
@@ -73,7 +77,13 @@ impl Upstream {
             host: upstream.host.clone(),
             connections_max: upstream.connections_max,
             queue_max: upstream.queue_max,
+            check: upstream.health.clone().map(|health| Check { health, host: upstream.host.clone() }),
         }
+    }
+
+    /// How its servers are checked, if they are.
+    fn check(&self) -> Option<Check> {
+        self.check.clone()
     }
 
     /// The server for a request: by `balance` among those that are available and not yet `tried` (as

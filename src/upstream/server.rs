@@ -4,8 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -14,6 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 
 use super::balance::digest;
+use super::health::Health;
 use super::resolve::Addresses;
 use crate::config::gateway::{self, Eject, Endpoint, Protocol, UpstreamServer};
 use crate::config::load::UpstreamTls;
@@ -43,9 +43,7 @@ pub struct Server {
     opened: AtomicUsize,
     waiting: AtomicUsize,
     released: Notify,
-    failures: AtomicU32,
-    unhealthy: AtomicBool,
-    ejected_until_ms: AtomicU64,
+    pub(super) health: Health,
 }
 
 /// How a server is spoken to over TLS.
@@ -100,9 +98,7 @@ impl Server {
             opened: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             released: Notify::new(),
-            failures: AtomicU32::new(0),
-            unhealthy: AtomicBool::new(false),
-            ejected_until_ms: AtomicU64::new(0),
+            health: Health::default(),
         }
     }
 
@@ -175,24 +171,18 @@ impl Server {
 
     /// Healthy, and not ejected.
     pub fn is_available(&self, now_ms: u64) -> bool {
-        !self.unhealthy.load(Relaxed) && self.ejected_until_ms.load(Relaxed) <= now_ms
+        self.health.is_available(now_ms)
     }
 
     /// A request got an answer that says nothing against the server.
     pub fn succeeded(&self) {
-        // A load that all cores share; the write happens once after a failure.
-        if self.failures.load(Relaxed) != 0 {
-            self.failures.store(0, Relaxed);
-        }
+        self.health.succeeded();
     }
 
     /// A request could not connect, was reset, had no answer in time, or got 502, 503 or 504.
     pub fn failed(&self, now_ms: u64) {
-        let Some(eject) = self.policy.load().eject else { return };
-        if self.failures.fetch_add(1, Relaxed) + 1 >= eject.failures {
-            self.failures.store(0, Relaxed);
-            let until = now_ms.saturating_add(millis(eject.duration));
-            self.ejected_until_ms.store(until, Relaxed);
+        if let Some(eject) = self.policy.load().eject {
+            self.health.failed(eject, now_ms);
         }
     }
 
@@ -290,10 +280,6 @@ fn fixed_addresses(endpoint: &Endpoint) -> Addresses {
             Err(_) => Addresses::Unasked,
         },
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

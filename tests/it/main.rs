@@ -42,6 +42,8 @@ mod tls;
 mod trusted_proxies;
 mod unsupported;
 mod upstream_faults;
+mod upstream_health;
+mod upstream_load;
 mod upstream_names;
 mod upstream_protocols;
 mod upstream_queue;

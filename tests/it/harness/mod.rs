@@ -4,6 +4,7 @@
 mod cli;
 mod client;
 mod dns;
+mod fickle;
 mod front;
 mod gateway;
 mod h2;
@@ -19,6 +20,7 @@ mod wire;
 pub(crate) use cli::{Ran, keyward, keyward_with, wait_within};
 pub(crate) use client::{Conn, Reply, Req, raw};
 pub(crate) use dns::NameServer;
+pub(crate) use fickle::{Fickle, Mood};
 pub(crate) use front::{haproxy, nginx_stream};
 pub(crate) use gateway::Gateway;
 pub(crate) use h2::{Answer, Frames, over_h2};

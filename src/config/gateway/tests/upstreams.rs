@@ -112,6 +112,37 @@ fn settings() {
 }
 
 #[test]
+fn checks() {
+    let seconds = Duration::from_secs;
+    let both = upstream(&format!("{SERVERS}health = {{}}\neject = {{}}\n"));
+    let (path, healthy, unhealthy) = ("/healthz".to_owned(), 2, 3);
+    let health = Health { path, interval: seconds(5), timeout: seconds(2), healthy, unhealthy };
+    assert_eq!(both.health, Some(health));
+    assert_eq!(both.eject, Some(Eject { failures: 5, duration: seconds(30) }));
+    let set = upstream(&format!(
+        "{SERVERS}health = {{ path = \"/up?deep=1\", interval = \"250ms\", timeout = \"1s\", healthy = 1, unhealthy = 1 }}\n\
+         eject = {{ failures = 1, for = \"2m\" }}\n"
+    ));
+    let (path, interval) = ("/up?deep=1".to_owned(), Duration::from_millis(250));
+    assert_eq!(set.health, Some(Health { path, interval, timeout: seconds(1), healthy: 1, unhealthy: 1 }));
+    assert_eq!(set.eject, Some(Eject { failures: 1, duration: seconds(120) }));
+    for (word, balance) in [("least_requests", Balance::LeastRequests), ("consistent_key", Balance::ConsistentKey)] {
+        assert_eq!(upstream(&format!("{SERVERS}balance = \"{word}\"\n")).balance, balance);
+    }
+
+    let before = |inside: &str| format!("{SERVERS}{inside}");
+    for path in ["", "healthz", "/a b", "/a#b", "/ä", "*", "http://a/"] {
+        refused(&before("health = "), &[&format!("{{ path = \"{path}\" }}")], "invalid-value");
+    }
+    let wrong = ["{ interval = \"0\" }", "{ timeout = \"0s\" }", "{ healthy = 0 }", "{ unhealthy = 1001 }"];
+    refused(&before("health = "), &wrong, "invalid-value");
+    refused(&before("health = "), &["\"/healthz\"", "true", "{ path = 1 }"], "wrong-type");
+    refused(&before("health = "), &["{ pfad = \"/\" }"], "unknown-key");
+    refused(&before("eject = "), &["{ failures = 0 }", "{ for = \"0\" }"], "invalid-value");
+    refused(&before("eject = "), &["{ fails = 1 }"], "unknown-key");
+}
+
+#[test]
 fn tls_without_a_server_that_has_it_is_warned_of() {
     let (_, report) = with(&format!("[upstream.b]\n{SERVERS}tls = {{ ca = \"ca.pem\" }}\n")).expect("it can serve");
     assert_eq!(report.diagnostics()[0].code, "unused-tls");

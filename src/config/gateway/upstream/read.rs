@@ -56,18 +56,8 @@ pub(in crate::config::gateway) fn upstream(mut table: Table<'_>) -> Upstream {
         let wrong = Wrong::new("unused-tls", "no server of this upstream is spoken to over TLS");
         table.problems().warn(item.span, wrong.hint("a server over TLS begins with `https://`"));
     }
-    not_yet(&mut table, balance);
     table.finish();
     Upstream { servers, balance, connect_timeout, retries, host, connections_max, queue_max, tls, health, eject }
-}
-
-/// What is understood and not done yet.
-fn not_yet(table: &mut Table<'_>, balance: Balance) {
-    if balance != Balance::RoundRobin {
-        table.later("balance", &[]);
-    }
-    table.later("health", &[]);
-    table.later("eject", &[]);
 }
 
 /// What holds for every server of an upstream.
