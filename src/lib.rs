@@ -35,7 +35,8 @@
 //! - **Check all, then take, narrow before wide**, and give back what was taken if another thread was faster: a refusal
 //!   costs nothing anywhere.
 //! - **Thread per core.** Each [`edge::worker`] has its own runtime, accept sockets, upstream pool, timers and log buffer.
-//!   Workers share a snapshot to read, atomics in the buckets, and the log's writer.
+//!   Workers share a snapshot to read, atomics in the buckets and in the upstreams' servers, and the log's writer. What
+//!   takes its time beside requests, names to resolve and servers to check, is [`upstream::monitor`]'s, on a thread of its own.
 //! - **One record, one line.** A record is closed by being dropped, so that there is no way to forget it.
 //! - **Time is a parameter.** [`vocab::clock::Clock`] is handed in; [`timer`] finds whoever is silent for too long.
 //! - **A secret has no `Debug`.** Keys are digested where they are found; their bytes are not kept.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Gateway, Key, Setup, Upstream, eventually};
+use crate::harness::{Fickle, Gateway, Key, Setup, Upstream, eventually};
 
 const ONE_WORKER: &str = "[server]\nworkers = 1\n";
 
@@ -65,4 +65,53 @@ fn servers_get_the_host_that_the_upstream_says() {
         assert_eq!(seen.all("host"), [host], "{setting}");
         assert_eq!(seen.all("x-forwarded-host"), ["api.example"], "{setting}");
     }
+}
+
+#[test]
+fn a_keys_requests_go_to_one_server_and_move_only_when_it_is_out() {
+    let servers = [Fickle::start(), Fickle::start(), Fickle::start()];
+    let keys: Vec<Key> = (0..12).map(|_| Key::new()).collect();
+    let entries: String = keys.iter().enumerate().map(|(n, key)| key.entry(&format!("key-{n}"), "")).collect();
+    let urls: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.url())).collect();
+    let config = format!(
+        "[upstream.default]\nservers = [{}]\nbalance = \"consistent_key\"\neject = {{ failures = 1, for = \"10m\" }}\n",
+        urls.join(", ")
+    );
+    let gateway = Setup::before("", &config, &entries).start();
+    let home = |key: &Key| -> String {
+        let line = gateway.line_of(&gateway.get("/").bearer(key).send());
+        line["upstream.address"].as_str().unwrap().to_owned()
+    };
+    let before: Vec<String> = keys.iter().map(home).collect();
+    assert_eq!(keys.iter().map(home).collect::<Vec<_>>(), before, "each where it was");
+    let used: std::collections::HashSet<&String> = before.iter().collect();
+    assert!(used.len() > 1, "and not all at one");
+    let gone = servers.iter().find(|server| before[0] == server.addr.to_string()).unwrap();
+    gone.kill();
+    eventually("its ejection", || {
+        assert_eq!(gateway.get("/").bearer(&keys[0]).send().status, 200, "repeated elsewhere");
+        gateway.events("upstream_health").pop()
+    });
+    for (before, now) in before.iter().zip(keys.iter().map(home)) {
+        assert_eq!(*before == now, *before != gone.addr.to_string(), "only the keys of the server that is out move");
+    }
+}
+
+#[test]
+fn the_server_with_fewer_requests_underway_gets_the_next() {
+    let (a, b, key) = (Upstream::start(), Upstream::start(), Key::new());
+    let config = servers(&[&a, &b]) + "balance = \"least_requests\"\n";
+    let gateway = Setup::with(&a, &config, &key.entry("a", "")).start();
+    let request = gateway.get("/gate").bearer(&key);
+    let waiting = std::thread::spawn(move || request.send());
+    let busy = eventually("a server to be busy", || [&a, &b].into_iter().find(|server| server.count("/gate") == 1));
+    let idle = if busy.addr == a.addr { &b } else { &a };
+    send(&gateway, &key, 20);
+    assert_eq!((busy.count("/x"), idle.count("/x")), (0, 20));
+    busy.open_gate();
+    assert_eq!(waiting.join().unwrap().status, 200);
+    eventually("the other's turn", || {
+        send(&gateway, &key, 1);
+        (busy.count("/x") > 0).then_some(())
+    });
 }
