@@ -43,12 +43,12 @@ pub(crate) fn tool(name: &str) -> Command {
 }
 
 /// Where `tests/run` installs what is not a package of the system.
-pub(crate) fn test_tools() -> PathBuf {
+fn test_tools() -> PathBuf {
     std::env::var_os("KEYWARD_TEST_TOOLS")
         .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-tools"), PathBuf::from)
 }
 
-/// The python of the test tools, which has httpx, websockets and grpcio.
+/// The python of the test tools, which has httpx and grpcio.
 pub(crate) fn python() -> Command {
     let path = test_tools().join("venv/bin/python");
     assert!(path.is_file(), "the test tools' python is missing: tests/run installs it");
