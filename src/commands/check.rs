@@ -65,6 +65,9 @@ fn find_problems(files: &Files) -> Found {
         if let Err(report) = load::load_certificates(&listener.tls, &source) {
             found.problems.extend(report);
         }
+        if let Err(report) = load::load_client_ca(listener, &source) {
+            found.problems.extend(report);
+        }
     }
     for upstream in gateway.upstreams.values() {
         if let Err(report) = load::load_upstream_tls(upstream, &source) {

@@ -22,7 +22,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 pub(super) use self::limits::rates;
-pub use self::listener::{CertificatePaths, Insecure, ListenAddress, Listener};
+pub use self::listener::{CertificatePaths, ClientAuth, Insecure, ListenAddress, Listener};
 pub use self::parse::parse;
 pub(crate) use self::parse::read;
 pub use self::upstream::{

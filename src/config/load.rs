@@ -14,7 +14,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use self::certificates::load_certificates;
+pub use self::certificates::{load_certificates, load_client_ca};
 pub use self::find::{PLACES, find_config, sidecar};
 pub use self::secret::resolve_secret;
 pub use self::upstream_tls::{UpstreamTls, load_upstream_tls};

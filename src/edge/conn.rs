@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use rustls::ServerConnection;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,9 +20,9 @@ use super::proxy_protocol::{self, Refused};
 use super::slots::Slot;
 use super::socket::{Progress, Socket};
 use super::stream::{Stream, Wire};
-use super::tls::version_text;
+use super::tls::{client_subject, version_text};
 use super::worker::Worker;
-use crate::config::gateway::Http;
+use crate::config::gateway::{Http, Insecure};
 use crate::gate;
 use crate::request::{ConnFacts, Peer, Transport};
 use crate::snapshot::Entrance;
@@ -54,29 +55,43 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
             return;
         }
     }
-    let (stream, transport, protocol) = match entrance.tls {
-        None => (Stream::Plain(wire), Transport::Plain, Protocol::ByPreface),
-        Some(config) => {
-            let Ok(Ok(stream)) = timeout(http.header_timeout, TlsAcceptor::from(config).accept(wire)).await else {
-                return;
-            };
-            let session = stream.get_ref().1;
-            let protocol = match session.alpn_protocol() {
-                Some(b"h2") => Protocol::Http2,
-                Some(_) => Protocol::Http1,
-                None => Protocol::ByPreface,
-            };
-            let transport = Transport::Tls(version_text(session.protocol_version()));
-            (Stream::Tls(Box::new(stream)), transport, protocol)
+    let (stream, protocol, conn) = match entrance.tls {
+        None => {
+            let conn = ConnFacts::new(peer, Transport::Plain, entrance.insecure);
+            (Stream::Plain(wire), Protocol::ByPreface, conn)
         }
+        Some(config) => match timeout(http.header_timeout, TlsAcceptor::from(config).accept(wire)).await {
+            Ok(Ok(stream)) => {
+                let (protocol, conn) = shaken(&worker, peer, entrance.insecure, stream.get_ref().1);
+                (Stream::Tls(Box::new(stream)), protocol, conn)
+            }
+            Ok(Err(error)) => return tracing::debug!(event = "handshake_failed", peer = %peer, error = %error),
+            Err(_) => return,
+        },
     };
-    let conn = ConnFacts::new(peer, transport, entrance.insecure);
     let conn = Rc::new(if source == peer { conn } else { conn.with_source(source) });
     let timers = Rc::clone(&worker.tools().timers);
     let progress = Rc::new(Progress::new(timers, Rc::clone(&conn.activity), protocol == Protocol::Http2));
     let socket = Socket::new(stream, Rc::clone(&progress));
     exchange(worker, conn, socket, progress, &http, protocol).await;
     drop(slot);
+}
+
+/// What a handshake has told.
+fn shaken(worker: &Worker, peer: Peer, insecure: Insecure, session: &ServerConnection) -> (Protocol, ConnFacts) {
+    let protocol = match session.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        Some(_) => Protocol::Http1,
+        None => Protocol::ByPreface,
+    };
+    let transport = Transport::Tls(version_text(session.protocol_version()));
+    // Whoever signs certificates may write anything into them.
+    let redacted = |subject: String| {
+        let text = String::from_utf8_lossy(&worker.snapshot().settings.redactor.text(subject.as_bytes())).into_owned();
+        text.into_boxed_str()
+    };
+    let subject = client_subject(session.peer_certificates()).map(redacted);
+    (protocol, ConnFacts::new(peer, transport, insecure).with_client_subject(subject))
 }
 
 /// What is known of the protocol before the first byte.

@@ -4,16 +4,28 @@ use std::sync::Arc;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
-use rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig};
+use x509_cert::der::Decode as _;
 
 /// What all listeners share: the cryptography (aws-lc-rs, hybrid post-quantum key exchange first) and the ticket keys.
 pub struct Tls {
     provider: Arc<rustls::crypto::CryptoProvider>,
     ticketer: Arc<dyn ProducesTickets>,
+}
+
+/// Which certificates clients show.
+pub enum Clients {
+    /// None is asked for.
+    Anybody,
+    /// One that is shown leads to one of these.
+    MayShow(Arc<RootCertStore>),
+    /// Every client shows one that leads to one of these.
+    MustShow(Arc<RootCertStore>),
 }
 
 impl Tls {
@@ -26,16 +38,36 @@ impl Tls {
     /// The configuration of a listener with these certificates, the first being the default.
     ///
     /// # Errors
-    /// The provider lacks a protocol version: never, with aws-lc-rs.
-    pub fn server_config(&self, certificates: Vec<Arc<CertifiedKey>>) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(BySni(certificates)));
+    /// The provider lacks a protocol version: never, with aws-lc-rs. Nobody is trusted with certificates of clients.
+    pub fn server_config(
+        &self,
+        certificates: Vec<Arc<CertifiedKey>>,
+        clients: &Clients,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13, &TLS12])?;
+        let (builder, ticketer) = match self.verifier(clients)? {
+            None => (builder.with_no_client_auth(), Arc::clone(&self.ticketer)),
+            // A session that is resumed is not verified again. So no other listener's tickets are good here, and none from
+            // before a change of whom to trust.
+            Some(verifier) => (builder.with_client_cert_verifier(verifier), aws_lc_rs::Ticketer::new()?),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(BySni(certificates)));
         // A client that names nothing but HTTP/1.0 (curl --http1.0 does) would be refused without the last one.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-        config.ticketer = Arc::clone(&self.ticketer);
+        config.ticketer = ticketer;
         Ok(Arc::new(config))
+    }
+
+    fn verifier(&self, clients: &Clients) -> Result<Option<Arc<dyn ClientCertVerifier>>, rustls::Error> {
+        let builder =
+            |roots| WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&self.provider));
+        let built = match clients {
+            Clients::Anybody => return Ok(None),
+            Clients::MayShow(roots) => builder(roots).allow_unauthenticated().build(),
+            Clients::MustShow(roots) => builder(roots).build(),
+        };
+        built.map(Some).map_err(|error| rustls::Error::General(error.to_string()))
     }
 }
 
@@ -58,6 +90,16 @@ impl ResolvesServerCert for BySni {
 fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
     let leaf = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
     leaf.is_some_and(|leaf| verify_server_name(&leaf, name).is_ok())
+}
+
+/// The log's `tls.client.subject`: the name in the client's certificate in the form of RFC 4514, cut to a length that a line
+/// can bear.
+pub(super) fn client_subject(certificates: Option<&[CertificateDer<'_>]>) -> Option<String> {
+    const SUBJECT_BYTES_MAX: usize = 1024;
+    let leaf = x509_cert::Certificate::from_der(certificates?.first()?).ok()?;
+    let mut subject = leaf.tbs_certificate().subject().to_string();
+    subject.truncate(subject.floor_char_boundary(SUBJECT_BYTES_MAX));
+    Some(subject)
 }
 
 /// The log's `tls.protocol.version`.

@@ -116,6 +116,9 @@ fn write_peer(line: &mut Line<'_>, conn: &ConnFacts) {
     if let Transport::Tls(version) = conn.transport {
         line.word(name!("tls.protocol.version"), version);
     }
+    if let Some(subject) = &conn.client_subject {
+        line.text(name!("tls.client.subject"), subject.as_bytes());
+    }
 }
 
 fn write_request(line: &mut Line<'_>, record: &Record) {

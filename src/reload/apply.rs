@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::diff::key_changes;
-use super::sources::{Refreshed, Sources};
+use super::sources::{ListenerTls, Refreshed, Sources};
 use crate::config::diagnostics::Report;
-use crate::config::gateway::{Gateway, ListenAddress, Listener};
-use crate::edge::tls::Tls;
+use crate::config::gateway::{ClientAuth, Gateway, ListenAddress, Listener};
+use crate::edge::tls::{Clients, Tls};
 use crate::edge::worker::Shared;
 use crate::observe::events::{Events, KeyChanges};
 use crate::observe::operational::{LevelHandle, filter};
@@ -39,8 +39,16 @@ pub struct Reloader {
 /// rustls refuses a configuration: never, with aws-lc-rs.
 pub fn entrances(sources: &Sources, tls: &Tls) -> Result<Vec<Entrance>, rustls::Error> {
     let listeners = sources.gateway.listeners.iter().zip(&sources.certificates);
-    let entrance = |(listener, keys): (&Listener, &Vec<_>)| {
-        let tls = (!keys.is_empty()).then(|| tls.server_config(keys.clone())).transpose()?;
+    let entrance = |(listener, files): (&Listener, &ListenerTls)| {
+        let clients = match (listener.client_auth, &files.client_ca) {
+            (ClientAuth::Off, _) => Some(Clients::Anybody),
+            (ClientAuth::Optional, Some(roots)) => Some(Clients::MayShow(Arc::clone(roots))),
+            (ClientAuth::Required, Some(roots)) => Some(Clients::MustShow(Arc::clone(roots))),
+            // Nobody is let in whom nobody can check.
+            (ClientAuth::Optional | ClientAuth::Required, None) => None,
+        };
+        let clients = clients.filter(|_| !files.certificates.is_empty());
+        let tls = clients.map(|clients| tls.server_config(files.certificates.clone(), &clients)).transpose()?;
         Ok(Entrance { tls, insecure: listener.insecure, proxy_protocol: listener.proxy_protocol })
     };
     listeners.map(entrance).collect()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 
 use super::apply::BoundAs;
@@ -11,7 +12,8 @@ use crate::config::diagnostics::Report;
 use crate::config::gateway::{Gateway, Located};
 use crate::config::keyfile::{self, KeyFile};
 use crate::config::load::{
-    Loaded, UpstreamTls, keys_file, load_certificates, load_gateway, load_keys, load_upstream_tls, resolve_secret,
+    Loaded, UpstreamTls, keys_file, load_certificates, load_client_ca, load_gateway, load_keys, load_upstream_tls,
+    resolve_secret,
 };
 use crate::config::source::SourceFile;
 use crate::vocab::digest::{Digest, Pepper};
@@ -39,9 +41,18 @@ pub struct Sources {
     pub pepper: Option<Pepper>,
     pepper_digest: Option<Digest>,
     /// Per listener.
-    pub certificates: Vec<Vec<Arc<CertifiedKey>>>,
+    pub certificates: Vec<ListenerTls>,
     /// Of upstreams with servers over TLS, by name.
     pub upstream_tls: BTreeMap<String, UpstreamTls>,
+}
+
+/// What the files of a listener's TLS say.
+#[derive(Clone, Default)]
+pub struct ListenerTls {
+    /// The listener's own, the first being the default.
+    pub certificates: Vec<Arc<CertifiedKey>>,
+    /// Whom it trusts with those of clients.
+    pub client_ca: Option<Arc<RootCertStore>>,
 }
 
 /// What reading everything again came to.
@@ -86,7 +97,11 @@ impl Sources {
         let certificates: Vec<_> = gateway
             .listeners
             .iter()
-            .filter_map(|listener| take(&mut problems, load_certificates(&listener.tls, &source)))
+            .filter_map(|listener| {
+                let certificates = take(&mut problems, load_certificates(&listener.tls, &source));
+                let client_ca = take(&mut problems, load_client_ca(listener, &source));
+                Some(ListenerTls { certificates: certificates?, client_ca: client_ca? })
+            })
             .collect();
         let upstream_tls = take(&mut problems, upstream_tls(&gateway, &source)).unwrap_or_default();
         let Some(keys) = keys.filter(|_| !problems.has_errors()) else {
@@ -178,16 +193,25 @@ impl Sources {
     }
 
     fn refresh_certificates(&mut self, refreshed: &mut Refreshed) {
-        self.certificates.resize_with(self.gateway.listeners.len(), Vec::new);
+        self.certificates.resize_with(self.gateway.listeners.len(), ListenerTls::default);
         for (listener, kept) in self.gateway.listeners.iter().zip(&mut self.certificates) {
             match load_certificates(&listener.tls, &self.gateway_text) {
                 Ok(found) => {
                     // The key must match the certificate, so that an unchanged chain means an unchanged key.
-                    let same = found.len() == kept.len() && found.iter().zip(&*kept).all(|(a, b)| a.cert == b.cert);
+                    let before = &kept.certificates;
+                    let same = found.len() == before.len() && found.iter().zip(before).all(|(a, b)| a.cert == b.cert);
                     if !same {
                         refreshed.certificates = true;
-                        *kept = found;
+                        kept.certificates = found;
                     }
+                }
+                Err(report) => refreshed.rejected.push(report),
+            }
+            match load_client_ca(listener, &self.gateway_text) {
+                Ok(found) => {
+                    let roots = |store: &Option<Arc<RootCertStore>>| store.as_ref().map(|store| store.roots.clone());
+                    refreshed.certificates |= roots(&found) != roots(&kept.client_ca);
+                    kept.client_ca = found;
                 }
                 Err(report) => refreshed.rejected.push(report),
             }
@@ -236,6 +260,7 @@ impl Sources {
         for paths in self.gateway.listeners.iter().flat_map(|l| &l.tls) {
             files.extend([paths.cert.value.clone(), paths.key.value.clone()]);
         }
+        files.extend(self.gateway.listeners.iter().filter_map(|l| Some(l.client_ca.as_ref()?.value.clone())));
         files.extend(self.gateway.upstreams.values().flat_map(|upstream| upstream.tls.files()));
         if let Some(Located { value: crate::config::gateway::SecretRef::File(path), .. }) = &self.gateway.keys.pepper {
             files.push(path.clone());
@@ -245,7 +270,7 @@ impl Sources {
 }
 
 /// The certificates of each listener of `now`: those it had before, wherever it stood in the file.
-fn moved(held: &[Vec<Arc<CertifiedKey>>], before: &Gateway, now: &Gateway) -> Vec<Vec<Arc<CertifiedKey>>> {
+fn moved(held: &[ListenerTls], before: &Gateway, now: &Gateway) -> Vec<ListenerTls> {
     let (old, new) = (BoundAs::all(before), BoundAs::all(now));
     let place = |listener: &BoundAs| old.iter().position(|o| o.is_at(listener));
     new.iter().map(|l| place(l).and_then(|at| held.get(at)).cloned().unwrap_or_default()).collect()

@@ -76,6 +76,8 @@ pub struct ConnFacts {
     pub forwarded_for: Option<HeaderValue>,
     /// How the bytes came in.
     pub transport: Transport,
+    /// The name in the certificate that the client has shown (RFC 4514).
+    pub client_subject: Option<Box<str>>,
     /// Whether a credential may come in without TLS.
     pub insecure: Insecure,
     /// Its part of a line, once it has been written.
@@ -100,6 +102,7 @@ impl ConnFacts {
             source: peer,
             forwarded_for: forwarded_for(peer),
             transport,
+            client_subject: None,
             insecure,
             rendered: OnceCell::new(),
         }
@@ -108,6 +111,11 @@ impl ConnFacts {
     /// The facts of a connection whose peer passes it on for somebody else.
     pub fn with_source(self, source: Peer) -> Self {
         Self { source, forwarded_for: forwarded_for(source), ..self }
+    }
+
+    /// The facts of a connection whose client has shown a certificate with this name.
+    pub fn with_client_subject(self, subject: Option<Box<str>>) -> Self {
+        Self { client_subject: subject, ..self }
     }
 
     /// `https` or `http`.

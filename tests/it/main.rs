@@ -27,6 +27,7 @@ mod limits;
 mod lines;
 mod listeners;
 mod log;
+mod mtls;
 mod order;
 mod proxy;
 mod proxy_protocol;

@@ -7,8 +7,6 @@ use crate::harness::{Key, keyward};
 /// Options in `keyward.toml`. Where one of them gets built, its line goes and its tests come.
 const CONFIG: &[&str] = &[
     "[server]\nstate = \"state.db\"\n",
-    "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{ cert = \"t.pem\", key = \"t.key\" }]\nclient_ca = \"t.pem\"\n",
-    "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = [{ cert = \"t.pem\", key = \"t.key\" }]\nclient_auth = \"required\"\n",
     "[plan.gold]\nquota = \"3000000/month\"\n",
     "[plan.gold]\nconcurrency = 50\n",
     "[limits]\nfailures_per_ip = \"5/m\"\n",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Located;
 use super::server::file_path;
 use crate::config::problems::Wrong;
-use crate::config::reader::{Item, Neutral, Table};
+use crate::config::reader::{Item, Table};
 
 /// The longest path that fits a socket address on Linux with its final NUL (unix(7)).
 const UNIX_PATH_MAX: usize = 107;
@@ -28,6 +28,21 @@ pub struct Listener {
     pub insecure: Insecure,
     /// Every connection begins with a PROXY header.
     pub proxy_protocol: bool,
+    /// Whether clients show a certificate.
+    pub client_auth: ClientAuth,
+    /// PEM bundle of whom to trust with them; present unless `client_auth` is off.
+    pub client_ca: Option<Located<PathBuf>>,
+}
+
+/// `listener.client_auth`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// No certificate is asked for.
+    Off,
+    /// One that is shown must be good.
+    Optional,
+    /// No connection without one.
+    Required,
 }
 
 /// `listener.address`
@@ -97,6 +112,8 @@ pub(super) fn listeners(file: &mut Table<'_>) -> Vec<Listener> {
         tls: Vec::new(),
         insecure: Insecure::Allow,
         proxy_protocol: false,
+        client_auth: ClientAuth::Off,
+        client_ca: None,
     };
     let problems = file.problems();
     let Some(tables) = file.tables("listener") else {
@@ -139,11 +156,34 @@ fn listener(mut table: Table<'_>) -> Listener {
         .hint("add `tls`, or `insecure = \"allow\"` where the network is trusted");
         problems.warn(span, wrong);
     }
-    table.later("client_ca", &[]);
-    table.later("client_auth", &[Neutral::Text("off")]);
     let proxy_protocol = table.boolean("proxy_protocol", false);
+    let (client_auth, client_ca) = client_certificates(&mut table, !tls.is_empty());
     table.finish();
-    Listener { address, mode, tls, insecure, proxy_protocol }
+    Listener { address, mode, tls, insecure, proxy_protocol, client_auth, client_ca }
+}
+
+fn client_certificates(table: &mut Table<'_>, has_tls: bool) -> (ClientAuth, Option<Located<PathBuf>>) {
+    let (auth, ca) = (table.get("client_auth"), table.get("client_ca"));
+    let words = [("off", ClientAuth::Off), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
+    let client_auth = table.one_of("client_auth", &words, ClientAuth::Off);
+    let client_ca = ca.as_ref().and_then(file_path);
+    match (&auth, &ca) {
+        (Some(item), _) if client_auth != ClientAuth::Off && !has_tls => {
+            item.wrong(Wrong::value("certificates of clients need `tls` on the listener"));
+        }
+        (_, Some(item)) if !has_tls => item.wrong(Wrong::value("certificates of clients need `tls` on the listener")),
+        (Some(item), None) if client_auth != ClientAuth::Off => {
+            let wrong = Wrong::new("missing-key", "it needs `client_ca`: whom to trust with certificates of clients");
+            item.wrong(wrong);
+        }
+        (None, Some(item)) if client_ca.is_some() => {
+            let wrong = Wrong::new("unused-client-ca", "`client_ca` does nothing: `client_auth` is \"off\"")
+                .hint("add `client_auth = \"required\"`, or \"optional\"");
+            table.problems().warn(item.span.clone(), wrong);
+        }
+        _ => {}
+    }
+    (client_auth, client_ca)
 }
 
 fn address(item: &Item<'_>) -> Option<ListenAddress> {

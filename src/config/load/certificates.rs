@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{at, read_bytes};
 use crate::config::diagnostics::Report;
-use crate::config::gateway::{CertificatePaths, Located};
+use crate::config::gateway::{CertificatePaths, Listener, Located};
 use crate::config::mask;
 use crate::config::source::SourceFile;
 
@@ -34,6 +34,20 @@ pub fn load_certificates(
         true => Ok(certificates),
         false => Err(problems),
     }
+}
+
+/// Reads whom a listener trusts with certificates of clients, if it has such a file.
+pub fn load_client_ca(listener: &Listener, named_in: &Arc<SourceFile>) -> Result<Option<Arc<RootCertStore>>, Report> {
+    let Some(file) = &listener.client_ca else { return Ok(None) };
+    let problem = |why: &str| {
+        let message = format!("failed to read the certificates {}: {why}", mask::path(&file.value));
+        at(named_in, &file.span, "invalid-certificate", message, None)
+    };
+    let mut roots = RootCertStore::empty();
+    for der in chain(&file.value).map_err(|why| problem(&why))? {
+        roots.add(der).map_err(|_| problem("not an X.509 certificate"))?;
+    }
+    Ok(Some(Arc::new(roots)))
 }
 
 pub(super) fn certificate(paths: &CertificatePaths, named_in: &Arc<SourceFile>) -> Result<CertifiedKey, Report> {

@@ -98,6 +98,21 @@ fn listeners() {
     refused(before, &["0o660", "432"], "wrong-type");
     refused("[[listener]]\nmode = ", &["\"0660\""], "invalid-value");
     refused(&"[[listener]]\naddress = \"unix:/a\"\n".repeat(2), &[""], "duplicate-listener");
+
+    let tls = "[[listener]]\ntls = [{ cert = \"a\", key = \"b\" }]\n";
+    let mutual = good(&format!("{tls}client_ca = \"ca.pem\"\nclient_auth = \"required\"\n"));
+    assert_eq!(mutual.listeners[0].client_auth, ClientAuth::Required);
+    let ca = mutual.listeners[0].client_ca.as_ref().map(|ca| ca.value.clone());
+    assert_eq!(ca.as_deref(), Some(Path::new("conf/ca.pem")));
+    refused(&format!("{tls}client_auth = "), &["\"required\"", "\"optional\""], "missing-key");
+    refused(&format!("{tls}client_auth = "), &["\"on\"", "\"\""], "invalid-value");
+    refused(&format!("{tls}client_ca = "), &["\"\""], "invalid-value");
+    refused(&format!("{tls}client_ca = "), &["true"], "wrong-type");
+    refused("[[listener]]\nclient_auth = ", &["\"required\"", "\"optional\""], "invalid-value");
+    refused("[[listener]]\nclient_ca = ", &["\"ca.pem\""], "invalid-value");
+    let (_, report) = with(&format!("{tls}client_ca = \"ca.pem\"\n")).expect("it can serve");
+    assert_eq!(report.diagnostics()[0].code, "unused-client-ca");
+    refused("[[listener]]\nproxy_protocol = ", &["\"v2\"", "1"], "wrong-type");
     let twice = "[[listener]]\naddress = \"[::1]:80\"\n".repeat(2);
     refused(&twice, &[""], "duplicate-listener");
 
