@@ -65,8 +65,8 @@ pub fn handle(
     let (parts, body) = request.into_parts();
     let Parts { method, uri, version, headers, .. } = parts;
     let now = tools.closer.clock.now();
-    let (facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
-    let mut facts = facts.behind(Forwarded::read(&snapshot.trusted_proxies, conn, &headers));
+    let (mut facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
+    facts.forwarded = Forwarded::read(&snapshot.trusted_proxies, conn, &headers);
     adopt_request_id(&mut facts, &snapshot.settings);
 
     let Decision { verdict, trail } = decide(snapshot, &facts, readable, conn, &headers);

@@ -51,10 +51,10 @@ impl World {
         let method = Method::from_bytes(request.method.as_bytes()).expect("a method");
         let uri = request.target.parse().expect("a target");
         let id = RequestId::new(7);
-        let (facts, readable) = Facts::read(self.clock.now(), id, method, uri, Version::HTTP_11, &headers);
+        let (mut facts, readable) = Facts::read(self.clock.now(), id, method, uri, Version::HTTP_11, &headers);
         let peer: SocketAddr = request.peer.parse().expect("an address");
         let conn = ConnFacts::new(peer.into(), request.transport, request.insecure);
-        let facts = facts.behind(Forwarded::read(&self.snapshot.trusted_proxies, &conn, &headers));
+        facts.forwarded = Forwarded::read(&self.snapshot.trusted_proxies, &conn, &headers);
         decide(&self.snapshot, &facts, readable, &conn, &headers)
     }
 

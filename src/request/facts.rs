@@ -183,7 +183,7 @@ pub struct Facts {
     pub user_agent: Option<HeaderValue>,
     /// It speaks gRPC, and wants its refusals so.
     pub is_grpc: bool,
-    /// What the connection's source says of the request, where it is a trusted proxy.
+    /// What the connection's source says of the request, where it is a trusted proxy ([`Forwarded::read`]).
     pub forwarded: Option<Box<Forwarded>>,
 }
 
@@ -219,11 +219,6 @@ impl Facts {
             forwarded: None,
         };
         (facts, verdict)
-    }
-
-    /// The same behind a proxy, if there is one.
-    pub fn behind(self, forwarded: Option<Box<Forwarded>>) -> Self {
-        Self { forwarded, ..self }
     }
 
     /// The address that the request comes from; absent where it came over a Unix socket and nobody says.

@@ -28,6 +28,7 @@ mod lines;
 mod listeners;
 mod log;
 mod mtls;
+mod one_path;
 mod order;
 mod proxy;
 mod proxy_protocol;

@@ -84,6 +84,19 @@ pub(crate) fn python_http_server(folder: &Path, protocol: &str) -> Server {
     Server { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
 }
 
+/// A server that prints its loopback port on a line of its own, and then serves.
+pub(crate) fn server_that_names_its_port(mut command: Command) -> Server {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = Output::default();
+    output.gather(child.stdout.take().unwrap());
+    let port = eventually("a server to name its port", || {
+        assert!(matches!(child.try_wait(), Ok(None)), "{command:?} ended: {}", output.text());
+        output.text().lines().next()?.trim().parse::<u16>().ok()
+    });
+    Server { child, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
+}
+
 /// nginx over a folder, which also takes uploads at `/upload`.
 pub(crate) fn nginx(folder: &Path) -> Server {
     nginx_with(folder, "")

@@ -98,6 +98,16 @@ impl Upstream {
         self.shared.seen.lock().unwrap().clone()
     }
 
+    /// How many requests came.
+    pub(crate) fn seen_count(&self) -> usize {
+        self.shared.seen.lock().unwrap().len()
+    }
+
+    /// The target of the last request.
+    pub(crate) fn last_target(&self) -> String {
+        self.shared.seen.lock().unwrap().last().map(|seen| seen.target().to_owned()).unwrap_or_default()
+    }
+
     /// How many requests came for a path.
     pub(crate) fn count(&self, path: &str) -> usize {
         self.shared.seen.lock().unwrap().iter().filter(|s| s.path() == path).count()
