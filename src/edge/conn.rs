@@ -20,6 +20,7 @@ use super::proxy_protocol::{self, Refused};
 use super::slots::Slot;
 use super::socket::{Progress, Socket};
 use super::stream::{Stream, Wire};
+use super::strict::Strict;
 use super::tls::{client_subject, version_text};
 use super::worker::Worker;
 use crate::config::gateway::{Http, Insecure};
@@ -72,7 +73,12 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
     let conn = Rc::new(if source == peer { conn } else { conn.with_source(source) });
     let timers = Rc::clone(&worker.tools().timers);
     let progress = Rc::new(Progress::new(timers, Rc::clone(&conn.activity), protocol == Protocol::Http2));
-    let socket = Socket::new(stream, Rc::clone(&progress));
+    let strict = match protocol {
+        Protocol::Http1 => Strict::http1(http.header_bytes_max as usize),
+        Protocol::ByPreface => Strict::by_preface(http.header_bytes_max as usize),
+        Protocol::Http2 => Strict::aside(),
+    };
+    let socket = Socket::new(stream, strict, Rc::clone(&progress));
     exchange(worker, conn, socket, progress, &http, protocol).await;
     drop(slot);
 }

@@ -7,6 +7,7 @@ pub mod proxy_protocol;
 pub mod slots;
 pub mod socket;
 pub mod stream;
+pub mod strict;
 pub mod tls;
 pub mod unix;
 pub mod worker;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::Stream;
+use super::strict::Strict;
 use crate::config::gateway::Http;
 use crate::request::Activity;
 use crate::timer::{TICK, Timers};
@@ -27,7 +28,8 @@ pub struct Progress {
     timers: Rc<Timers>,
     activity: Rc<Activity>,
     head_since: Cell<Option<u64>>,
-    has_partial_head: Cell<bool>,
+    /// A part of a head has come: of the next request, or of one behind those that are being served.
+    in_head: Cell<bool>,
     was_busy: Cell<bool>,
     idle_since: Cell<u64>,
     write_blocked_since: Cell<Option<u64>>,
@@ -43,7 +45,7 @@ impl Progress {
             timers,
             activity,
             head_since: Cell::new(Some(now)),
-            has_partial_head: Cell::new(false),
+            in_head: Cell::new(false),
             was_busy: Cell::new(false),
             idle_since: Cell::new(now),
             write_blocked_since: Cell::new(None),
@@ -54,15 +56,15 @@ impl Progress {
 
     /// A request head is whole.
     pub fn head_is_whole(&self, multiplexed: bool) {
-        self.head_since.set(None);
-        self.has_partial_head.set(false);
-        self.idle_since.set(self.timers.now_ms());
+        let now = self.timers.now_ms();
+        self.head_since.set(self.in_head.get().then_some(now));
+        self.idle_since.set(now);
         self.multiplexed.set(multiplexed);
     }
 
-    /// Bytes have come of a request whose head was never whole (over HTTP/2 they may have been anything).
+    /// Bytes have come of a request whose head is not whole.
     pub fn has_partial_head(&self) -> bool {
-        self.has_partial_head.get() && !self.multiplexed.get()
+        self.in_head.get()
     }
 
     /// When the connection has kept us waiting for too long; `None` while it is for us to move.
@@ -83,7 +85,8 @@ impl Progress {
             self.idle_since.set(self.timers.now_ms());
         }
         match self.head_since.get().filter(|_| !self.multiplexed.get()) {
-            Some(since) => Some(after(since, http.header_timeout)),
+            // Nobody read on while earlier requests were served: that time is not the client's.
+            Some(since) => Some(after(since.max(self.idle_since.get()), http.header_timeout)),
             None => Some(after(self.idle_since.get(), http.idle_timeout)),
         }
     }
@@ -95,7 +98,7 @@ impl Progress {
         if self.multiplexed.get() {
             return Some(0);
         }
-        let is_idle = self.activity.requests() == 0 && !self.was_busy.get() && !self.has_partial_head.get();
+        let is_idle = self.activity.requests() == 0 && !self.was_busy.get() && !self.in_head.get();
         is_idle.then(|| self.idle_since.get().saturating_add((DRAIN_IDLE + TICK).as_millis() as u64))
     }
 
@@ -110,12 +113,10 @@ impl Progress {
         self.lingering_since.get().is_some_and(over)
     }
 
-    fn has_read(&self) {
-        if self.activity.requests() == 0 {
-            self.has_partial_head.set(true);
-            if self.head_since.get().is_none() {
-                self.head_since.set(Some(self.timers.now_ms()));
-            }
+    fn has_read(&self, in_head: bool) {
+        self.in_head.set(in_head);
+        if in_head && self.head_since.get().is_none() {
+            self.head_since.set(Some(self.timers.now_ms()));
         }
     }
 
@@ -130,17 +131,18 @@ impl Progress {
     }
 }
 
-/// A stream that keeps its [`Progress`] true.
+/// A stream that keeps its [`Progress`] true, and lets through what has one reading.
 pub struct Socket {
     stream: Stream,
+    strict: Strict,
     progress: Rc<Progress>,
     lingered: usize,
 }
 
 impl Socket {
     /// Wraps a stream.
-    pub const fn new(stream: Stream, progress: Rc<Progress>) -> Self {
-        Self { stream, progress, lingered: 0 }
+    pub const fn new(stream: Stream, strict: Strict, progress: Rc<Progress>) -> Self {
+        Self { stream, strict, progress, lingered: 0 }
     }
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -162,12 +164,21 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.progress.has_read();
+        let this = &mut *self;
+        if this.progress.activity.has_switched() {
+            return Pin::new(&mut this.stream).poll_read(context, buffer);
         }
-        read
+        if let Some(refused) = this.strict.before_read(buffer) {
+            return Poll::Ready(refused);
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() == before {
+            return Poll::Ready(Ok(()));
+        }
+        let strict = this.strict.after_read(buffer, before);
+        this.progress.has_read(this.strict.is_in_head());
+        Poll::Ready(strict)
     }
 }
 

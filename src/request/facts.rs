@@ -1,10 +1,11 @@
-//! `Facts`: one request head, read once. Refuses what has no single reading.
+//! `Facts`: one request head, read once. Refuses what has no single reading; how the body is framed was settled before
+//! there was a head to read, by `edge::strict` for HTTP/1 and by the frames themselves for HTTP/2.
 
 use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
@@ -20,6 +21,7 @@ pub struct Activity {
     requests: Cell<usize>,
     offered: Cell<usize>,
     taken_ms: Cell<u64>,
+    has_switched: Cell<bool>,
 }
 
 impl Activity {
@@ -32,6 +34,17 @@ impl Activity {
     pub fn begin(self: &Rc<Self>) -> Busy {
         self.requests.set(self.requests.get() + 1);
         Busy(Rc::clone(self))
+    }
+
+    /// From here on the connection carries another protocol, and its bytes are nobody's to judge. To be said before the 101
+    /// goes out.
+    pub fn switch_protocols(&self) {
+        self.has_switched.set(true);
+    }
+
+    /// Whether it does.
+    pub const fn has_switched(&self) -> bool {
+        self.has_switched.get()
     }
 
     /// A piece of a response was handed over, at this reading of the worker's timers.
@@ -62,6 +75,11 @@ impl Drop for Busy {
         self.0.requests.set(self.0.requests.get() - 1);
     }
 }
+
+/// A body's framing has no single reading. This is in the error that whoever reads the body gets.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is malformed")]
+pub struct MalformedBody;
 
 /// What is known of a connection, once.
 #[derive(Debug)]
@@ -202,7 +220,7 @@ impl Facts {
             Ok(None) => (None, 0, Ok(())),
             Err(denial) => (None, 0, Err(denial)),
         };
-        let verdict = verdict.and_then(|()| form(&method, &uri)).and_then(|()| framing(version, headers));
+        let verdict = verdict.and_then(|()| form(&method, &uri));
         let path_and_query = uri.into_parts().path_and_query.map_or_else(root, with_path);
         let user_agent = headers.get(USER_AGENT).cloned();
         let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
@@ -286,23 +304,6 @@ fn with_path(target: PathAndQuery) -> PathAndQuery {
         return target;
     }
     PathAndQuery::try_from(target.to_string()).unwrap_or_else(|_| root())
-}
-
-/// RFC 9112 §6: a body is framed in one way that nobody can read differently. hyper has already refused what it could
-/// not read at all. A Content-Length beside chunks it removes before we can see it, so that such a request is not refused
-/// here as it should be; what is forwarded has chunks alone.
-fn framing(version: Version, headers: &HeaderMap) -> Result<(), Denial> {
-    if version == Version::HTTP_2 {
-        return Ok(());
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-    if is_chunked && version == Version::HTTP_11 && !headers.contains_key(CONTENT_LENGTH) {
-        Ok(())
-    } else {
-        Err(Denial::MalformedRequest)
-    }
 }
 
 /// How long a body is by its own account, in bytes; zero where it does not say.

@@ -5,6 +5,6 @@ pub mod forwarded;
 pub mod peer;
 pub mod target;
 
-pub use facts::{Activity, Busy, ConnFacts, Facts, RequestId, Transport};
+pub use facts::{Activity, Busy, ConnFacts, Facts, MalformedBody, RequestId, Transport};
 pub use forwarded::Forwarded;
 pub use peer::Peer;

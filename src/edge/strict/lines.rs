@@ -1,0 +1,215 @@
+//! Single lines: a request line, a field line, the line before a chunk. Each reads from the front of its bytes as far as
+//! the line's end, which may lie anywhere in them, or not have come yet. `None` is a line that has no single reading.
+
+/// How far a line goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// So many bytes, CRLF and all.
+    Whole(usize),
+    /// Good as far as it has come.
+    Partial,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestLine {
+    Empty,
+    Http10,
+    Http11,
+}
+
+/// What a field line says of framing. Where the line is not whole this means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    /// The empty line behind the last field.
+    End,
+    Other,
+    Host,
+    /// `Content-Length`, and its value if that is a number.
+    Length(Option<u64>),
+    /// `Transfer-Encoding`, and whether it is `chunked` and nothing else.
+    Coding(bool),
+}
+
+/// `METHOD SP target SP HTTP/1.x CRLF` (RFC 9112 §3), or an empty line.
+pub(super) fn request_line(bytes: &[u8]) -> Option<(Line, RequestLine)> {
+    const PARTIAL: Option<(Line, RequestLine)> = Some((Line::Partial, RequestLine::Empty));
+    let method_len = token_len(bytes);
+    let Some(after) = bytes.get(method_len) else { return PARTIAL };
+    if method_len == 0 {
+        return Some((line_end(bytes, 0)?, RequestLine::Empty));
+    }
+    if *after != b' ' {
+        return None;
+    }
+    let target_start = method_len + 1;
+    let Some(target_len) = find::<b' '>(&bytes[target_start..]) else { return PARTIAL };
+    let target = &bytes[target_start..target_start + target_len];
+    let version = &bytes[target_start + target_len..];
+    if version[0] != b' ' || !is_target(&bytes[..method_len], target) {
+        return None;
+    }
+    let (http_11, http_10) = (b" HTTP/1.1\r\n", b" HTTP/1.0\r\n");
+    let whole = Line::Whole(target_start + target_len + http_11.len());
+    match version.get(..http_11.len()) {
+        Some(version) if version == http_11 => Some((whole, RequestLine::Http11)),
+        Some(version) if version == http_10 => Some((whole, RequestLine::Http10)),
+        Some(_) => None,
+        None => (http_11.starts_with(version) || http_10.starts_with(version))
+            .then_some((Line::Partial, RequestLine::Empty)),
+    }
+}
+
+/// The four forms of RFC 9112 §3.2. What hyper would take beside them (a host alone) is no form of any method but CONNECT.
+fn is_target(method: &[u8], target: &[u8]) -> bool {
+    let form = match target {
+        [b'/', ..] => true,
+        b"*" => method == b"OPTIONS",
+        _ => method == b"CONNECT" || has_scheme(target, b"http://") || has_scheme(target, b"https://"),
+    };
+    // A fragment is never sent; hyper would cut it off.
+    form && memchr::memchr(b'#', target).is_none()
+}
+
+fn has_scheme(target: &[u8], scheme: &[u8]) -> bool {
+    target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme)
+}
+
+/// `name ":" OWS value OWS CRLF` (RFC 9112 §5), or the empty line behind the last.
+pub(super) fn field_line(bytes: &[u8]) -> Option<(Line, Field)> {
+    let name_len = token_len(bytes);
+    let Some(after) = bytes.get(name_len) else { return Some((Line::Partial, Field::Other)) };
+    if name_len == 0 {
+        return Some((line_end(bytes, 0)?, Field::End));
+    }
+    if *after != b':' {
+        return None;
+    }
+    let value_start = name_len + 1;
+    let Some(value_len) = value_len(&bytes[value_start..]) else { return Some((Line::Partial, Field::Other)) };
+    let end = value_start + value_len;
+    let line = line_end(bytes, end)?;
+    let field = match name_len {
+        4 if is_named(bytes, b"host") => Field::Host,
+        14 if is_named(bytes, b"content-length") => Field::Length(number(trim(&bytes[value_start..end]))),
+        17 if is_named(bytes, b"transfer-encoding") => {
+            Field::Coding(trim(&bytes[value_start..end]).eq_ignore_ascii_case(b"chunked"))
+        }
+        _ => Field::Other,
+    };
+    Some((line, field))
+}
+
+/// `chunk-size [ chunk-ext ] CRLF` (RFC 9112 §7.1), and the size.
+pub(super) fn chunk_size(bytes: &[u8], max: usize) -> Option<(Line, u64)> {
+    let digits = bytes.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    if digits > 16 {
+        return None;
+    }
+    let size = bytes[..digits]
+        .iter()
+        .fold(0, |size: u64, digit| size << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or(0)));
+    if i64::try_from(size).is_err() {
+        return None;
+    }
+    let extension = &bytes[digits..];
+    if extension.is_empty() {
+        return Some((Line::Partial, 0));
+    }
+    // "Bad" whitespace may stand before a semicolon, and nowhere else.
+    let blank = extension.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let is_blank_only = extension.get(blank).is_some_and(|after| *after != b';') && blank > 0;
+    let has_extension = matches!(extension[0], b';' | b' ' | b'\t');
+    if digits == 0 || is_blank_only {
+        return None;
+    }
+    let end = digits + if has_extension { value_len(extension).unwrap_or(extension.len()) } else { 0 };
+    if end > max {
+        return None;
+    }
+    if end == bytes.len() {
+        return Some((Line::Partial, 0));
+    }
+    Some((line_end(bytes, end)?, size))
+}
+
+/// A line that ends at `at`: with CRLF, or with as much of it as has come.
+fn line_end(bytes: &[u8], at: usize) -> Option<Line> {
+    match &bytes[at..] {
+        [b'\r', b'\n', ..] => Some(Line::Whole(at + 2)),
+        [b'\r'] => Some(Line::Partial),
+        _ => None,
+    }
+}
+
+fn is_named(bytes: &[u8], name: &[u8]) -> bool {
+    bytes[..name.len()].eq_ignore_ascii_case(name)
+}
+
+/// Without the optional whitespace around a value.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Digits and nothing else, in 63 bits as servers keep it.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value = digits.iter().fold(0_u64, |value, digit| value * 10 + u64::from(digit - b'0'));
+    i64::try_from(value).is_ok().then_some(value)
+}
+
+fn token_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|b| !IN_TOKEN[usize::from(*b)]).unwrap_or(bytes.len())
+}
+
+/// How far a value goes: to the first control character that is no HTAB.
+fn value_len(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += find::<0x1f>(&bytes[at..])?;
+        if bytes[at] != b'\t' {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// The first byte that is at most `MOST` (which is under 0x7f), or DEL: eight at a time, in one word.
+fn find<const MOST: u8>(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let limit = ONES * (u64::from(MOST) + 1);
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..at + 8).and_then(|eight| <[u8; 8]>::try_from(eight).ok()) {
+        let word = u64::from_le_bytes(eight);
+        let is_del = word ^ (ONES * 0x7f);
+        // Of each byte its highest bit: a subtraction borrows where the byte is less. A borrow may spoil bytes behind the
+        // first that is found, never one before it.
+        let found = (word.wrapping_sub(limit) & !word | is_del.wrapping_sub(ONES) & !is_del) & HIGHS;
+        if found != 0 {
+            return Some(at + (found.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|b| *b <= MOST || *b == 0x7f).map(|more| at + more)
+}
+
+/// Characters of a token (RFC 9110 §5.6.2).
+const IN_TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let b = at as u8;
+        table[at] = b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        at += 1;
+    }
+    table
+};
