@@ -168,6 +168,7 @@ fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Response<Resp
         ForwardError::Busy => (Denial::UpstreamBusy, Outcome::Complete),
         ForwardError::Timeout => (Denial::UpstreamTimeout, Outcome::Timeout(Fault::Upstream)),
         ForwardError::Failed(_) | ForwardError::Unasked => (Denial::UpstreamError, Outcome::UpstreamGone),
+        ForwardError::Client(State::Malformed) => (Denial::MalformedRequest, Outcome::Complete),
         ForwardError::Client(State::TooLarge) => (Denial::BodyTooLarge, Outcome::Complete),
         ForwardError::Client(state) => {
             let stalled = *state == State::Stalled;

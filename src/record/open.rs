@@ -104,11 +104,15 @@ impl Transfer {
 
     /// The response ended early. If the request's body did, too, the upstream only followed the client.
     pub fn break_off(&mut self, otherwise: Outcome) {
-        let is_too_large = self.request_body.as_deref().is_some_and(|body| body.state() == State::TooLarge);
-        self.failure = is_too_large.then_some(Denial::BodyTooLarge).or(self.failure);
-        self.outcome = match self.request_body.as_deref().map(Progress::state) {
+        let body = self.request_body.as_deref().map(Progress::state);
+        match body {
+            Some(State::TooLarge) => self.failure = Some(Denial::BodyTooLarge),
+            Some(State::Malformed) => self.failure = Some(Denial::MalformedRequest),
+            Some(State::Underway | State::Sent | State::Stalled | State::Broken) | None => {}
+        }
+        self.outcome = match body {
             // Of the two sides it is the client's that ended the exchange, though it was us who cut it.
-            Some(State::Broken | State::TooLarge) => Outcome::ClientGone,
+            Some(State::Broken | State::Malformed | State::TooLarge) => Outcome::ClientGone,
             Some(State::Stalled) => Outcome::Timeout(Fault::Client),
             Some(State::Underway | State::Sent) | None => otherwise,
         };

@@ -1,6 +1,8 @@
 //! The request body on its way to the upstream: counted, and watched for a client that falls silent.
 
 use std::cell::Cell;
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::Passing;
 use super::headers::strip_trailers;
+use crate::request::MalformedBody;
 use crate::route::Route;
 use crate::timer::{Timers, Watch};
 
@@ -34,8 +37,10 @@ pub enum State {
     Sent,
     /// The client has been silent for `http.body_idle_timeout`.
     Stalled,
-    /// The client broke off, or sent what is no body.
+    /// The client broke off.
     Broken,
+    /// The client sent what is no body.
+    Malformed,
     /// It has grown beyond the route's `body_bytes_max`.
     TooLarge,
 }
@@ -118,6 +123,12 @@ pub enum BodyError {
     TooLarge,
 }
 
+/// The client is still there, and has sent what no body is made of.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<MalformedBody>())
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -160,7 +171,7 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                progress.state.set(State::Broken);
+                progress.state.set(if is_malformed(&error) { State::Malformed } else { State::Broken });
                 Poll::Ready(Some(Err(BodyError::Client(error))))
             }
             None => {

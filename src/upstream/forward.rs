@@ -40,7 +40,7 @@ pub enum ForwardError {
     /// It switched protocols though nobody asked it to.
     #[error("the upstream switched protocols unasked")]
     Unasked,
-    /// The client stopped sending its body, or sent too much of it.
+    /// The client stopped sending its body, or sent too much of it, or nonsense.
     #[error("the client did not finish its request")]
     Client(State),
 }
