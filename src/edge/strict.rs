@@ -4,19 +4,19 @@
 //! hyper's parser forgives what other servers read differently, and two servers that read one stream differently are how
 //! requests are smuggled. It takes a bare LF for a line's end and any number of empty lines before a request, drops a
 //! `Content-Length` that stands beside `Transfer-Encoding`, takes the last of several codings for the only one, equal
-//! lengths said twice for one, cuts a target at `#`, takes a host alone for a target, any number of zeros before a chunk's
+//! lengths said twice for one, cuts a target at `#`, takes any number of zeros before a chunk's
 //! size, spaces behind it, and control characters in its extension, and a bare LF within trailers. None of it gets past
 //! this reader.
 //!
 //! It reads along and keeps nothing but a line that is not whole yet. Heads are not parsed twice for their meaning: what is
-//! found here is where a head ends and how its body is framed; Host and everything else is for [`crate::request`].
+//! found here is where a head ends and how its body is framed; Host, the form of the target and everything else is for [`crate::request`].
 //!
 //! | | |
 //! |---|---|
 //! | before a request | one empty line at most (RFC 9112 §2.2) |
-//! | request line | `METHOD SP target SP HTTP/1.0` or `1.1`; the target of one of the four forms, without `#`, spaces or control characters |
+//! | request line | `METHOD SP target SP HTTP/1.0` or `1.1`; a target without `#`, spaces or control characters |
 //! | field lines | `name: value` with a token for a name; a value may hold HTAB and bytes over 0x7f, no other control character; no folding |
-//! | `Content-Length` | once, digits alone, at most 2⁶³ - 1 |
+//! | `Content-Length` | once, digits alone, at most 2⁶³ - 1; never `Content_Length`, and no `Transfer_Encoding` |
 //! | `Transfer-Encoding` | once, exactly `chunked`, in HTTP/1.1, without `Content-Length` |
 //! | chunks | 1 to 16 digits, extensions (which nobody behind us gets to see) of at most 256 bytes, CRLF everywhere |
 //! | trailers | field lines that neither frame nor route the message, at most 8 KiB |
@@ -30,7 +30,7 @@ use std::io;
 use tokio::io::ReadBuf;
 
 use crate::request::MalformedBody;
-use lines::{Field, Line, RequestLine, chunk_size, field_line, request_line};
+use lines::{Field, Line, RequestLine, chunk_size, field_line, is_host, request_line};
 
 /// The HTTP/2 connection preface (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -212,6 +212,10 @@ impl Strict {
     /// A line, or what has come of it. Lines are nearly always whole, and then nothing is copied.
     fn take_line(&mut self, bytes: &[u8]) -> Option<usize> {
         if self.carry.is_empty() {
+            let taken = if self.state == State::Fields { self.fields(bytes)? } else { 0 };
+            if taken > 0 {
+                return Some(taken);
+            }
             return match self.line(bytes)? {
                 Line::Whole(length) => Some(length),
                 Line::Partial => self.keep(bytes).then_some(bytes.len()),
@@ -232,6 +236,18 @@ impl Strict {
             self.carry = carry;
         }
         Some(end)
+    }
+
+    /// As many whole field lines as there are.
+    fn fields(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() && self.state == State::Fields {
+            match self.field(&bytes[at..])? {
+                Line::Whole(length) => at += length,
+                Line::Partial => break,
+            }
+        }
+        Some(at)
     }
 
     /// Keeps the beginning of a line until the rest has come; false if it is too long.
@@ -258,8 +274,8 @@ impl Strict {
                 if let Line::Whole(length) = line {
                     self.state = match field {
                         Field::End => State::Start { was_empty: false },
-                        Field::Other => State::Trailers(left.checked_sub(length)?),
-                        Field::Length(_) | Field::Coding(_) | Field::Host => return None,
+                        Field::Other if !is_host(bytes) => State::Trailers(left.checked_sub(length)?),
+                        Field::Other | Field::Length(_) | Field::Coding(_) => return None,
                     };
                 }
                 Some(line)
@@ -289,13 +305,14 @@ impl Strict {
         Some(line)
     }
 
+    #[inline(always)]
     fn field(&mut self, bytes: &[u8]) -> Option<Line> {
         let (line, field) = field_line(bytes)?;
         if line == Line::Partial {
             return Some(line);
         }
         match field {
-            Field::Other | Field::Host => {}
+            Field::Other => {}
             Field::Length(length) if self.framing.length.is_none() => self.framing.length = Some(length?),
             Field::Coding(is_chunked) if is_chunked && !self.framing.is_chunked => self.framing.is_chunked = true,
             Field::Length(_) | Field::Coding(_) => return None,

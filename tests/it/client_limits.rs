@@ -23,6 +23,24 @@ fn a_client_that_dawdles_over_its_head_is_cut() {
 }
 
 #[test]
+fn half_a_head_behind_a_whole_request_has_the_time_of_a_head() {
+    let (upstream, key, gateway) = gateway("header_timeout = \"1s\"\nidle_timeout = \"10m\"");
+    let mut conn = gateway.connect();
+    let mut bytes = gateway.get("/gate").bearer(&key).bytes();
+    bytes.extend(b"GET /half HTTP/1.1\r\nHost: a\r\nX-Slow: ");
+    conn.write(&bytes).unwrap();
+    upstream.request("/gate");
+    upstream.open_gate();
+    assert_eq!(conn.read_reply("GET").unwrap().status, 200);
+    assert!(conn.is_closed_by_peer(), "an unfinished head is held for ever");
+    gateway.wait_decision("its line", |l| l["reason"] == "malformed_request" && l["outcome"] == "timeout");
+    let mut idle = gateway.connect();
+    assert_eq!(idle.send(&gateway.get("/").bearer(&key)).status, 200);
+    idle.stream().set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+    assert!(!idle.is_closed_by_peer(), "a connection between requests has longer");
+}
+
+#[test]
 fn a_connection_that_is_idle_is_closed() {
     let (_upstream, key, gateway) = gateway("idle_timeout = \"1s\"");
     let mut conn = gateway.connect();

@@ -127,9 +127,8 @@ fn a_broken_chunk_ends_the_request_and_only_that() {
             "POST /chunks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n",
             key.text
         );
-        if let Ok((_, reply)) = raw(gateway.addr(), (head + body).as_bytes()) {
-            assert!(reply.status >= 400, "{body:?}: {}", reply.everything());
-        }
+        let (_, reply) = raw(gateway.addr(), (head + body).as_bytes()).unwrap();
+        assert_eq!(reply.status, 400, "{body:?}: {}", reply.everything());
         assert_eq!(gateway.get("/").bearer(&key).send().status, 200, "after {body:?}");
     }
     assert_eq!(upstream.count("/chunks"), 0, "no upstream got a whole request out of a broken one");
@@ -155,24 +154,6 @@ fn an_old_client_is_served() {
     let (mut conn, reply) = raw(gateway.addr(), request.as_bytes()).unwrap();
     assert_eq!(reply.status, 200);
     assert!(conn.is_closed_by_peer(), "an HTTP/1.0 client that asks for nothing gets its connection closed");
-}
-
-/// hyper takes a length beside chunks away before we can see it. What is forwarded has one frame all the same.
-#[test]
-fn a_length_beside_chunks_never_reaches_the_upstream() {
-    let (upstream, key) = (Upstream::start(), Key::new());
-    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
-    let frames = ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"];
-    for frame in frames {
-        let head = format!("POST /one HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n{frame}\r\n\r\n", key.text);
-        let smuggled = "0\r\n\r\nGET /two HTTP/1.1\r\nHost: a\r\n\r\n";
-        let _ = raw(gateway.addr(), (head + smuggled).as_bytes());
-    }
-    assert_eq!(upstream.count("/two"), 0, "a request without a key got through");
-    for seen in upstream.seen() {
-        assert!(seen.all("content-length").is_empty(), "{:?}", seen.all("content-length"));
-        assert_eq!(seen.all("transfer-encoding"), ["chunked"]);
-    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod reload_files;
 mod restart;
 mod rewriting;
 mod routes;
+mod smuggling;
 mod tidy;
 mod tls;
 mod trusted_proxies;

@@ -23,7 +23,6 @@ pub(super) enum Field {
     /// The empty line behind the last field.
     End,
     Other,
-    Host,
     /// `Content-Length`, and its value if that is a number.
     Length(Option<u64>),
     /// `Transfer-Encoding`, and whether it is `chunked` and nothing else.
@@ -32,20 +31,19 @@ pub(super) enum Field {
 
 /// `METHOD SP target SP HTTP/1.x CRLF` (RFC 9112 §3), or an empty line.
 pub(super) fn request_line(bytes: &[u8]) -> Option<(Line, RequestLine)> {
-    const PARTIAL: Option<(Line, RequestLine)> = Some((Line::Partial, RequestLine::Empty));
-    let method_len = token_len(bytes);
-    let Some(after) = bytes.get(method_len) else { return PARTIAL };
+    const PARTIAL: (Line, RequestLine) = (Line::Partial, RequestLine::Empty);
+    let Some(method_len) = find::<b' ', DEL, DEL>(bytes) else { return is_token(bytes).then_some(PARTIAL) };
     if method_len == 0 {
         return Some((line_end(bytes, 0)?, RequestLine::Empty));
     }
-    if *after != b' ' {
+    if bytes[method_len] != b' ' || !is_token(&bytes[..method_len]) {
         return None;
     }
     let target_start = method_len + 1;
-    let Some(target_len) = find::<b' '>(&bytes[target_start..]) else { return PARTIAL };
-    let target = &bytes[target_start..target_start + target_len];
+    // A fragment is never sent; hyper would cut it off.
+    let Some(target_len) = find::<b' ', b'#', DEL>(&bytes[target_start..]) else { return Some(PARTIAL) };
     let version = &bytes[target_start + target_len..];
-    if version[0] != b' ' || !is_target(&bytes[..method_len], target) {
+    if version[0] != b' ' || target_len == 0 {
         return None;
     }
     let (http_11, http_10) = (b" HTTP/1.1\r\n", b" HTTP/1.0\r\n");
@@ -54,34 +52,21 @@ pub(super) fn request_line(bytes: &[u8]) -> Option<(Line, RequestLine)> {
         Some(version) if version == http_11 => Some((whole, RequestLine::Http11)),
         Some(version) if version == http_10 => Some((whole, RequestLine::Http10)),
         Some(_) => None,
-        None => (http_11.starts_with(version) || http_10.starts_with(version))
-            .then_some((Line::Partial, RequestLine::Empty)),
+        None => (http_11.starts_with(version) || http_10.starts_with(version)).then_some(PARTIAL),
     }
-}
-
-/// The four forms of RFC 9112 §3.2. What hyper would take beside them (a host alone) is no form of any method but CONNECT.
-fn is_target(method: &[u8], target: &[u8]) -> bool {
-    let form = match target {
-        [b'/', ..] => true,
-        b"*" => method == b"OPTIONS",
-        _ => method == b"CONNECT" || has_scheme(target, b"http://") || has_scheme(target, b"https://"),
-    };
-    // A fragment is never sent; hyper would cut it off.
-    form && memchr::memchr(b'#', target).is_none()
-}
-
-fn has_scheme(target: &[u8], scheme: &[u8]) -> bool {
-    target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme)
 }
 
 /// `name ":" OWS value OWS CRLF` (RFC 9112 §5), or the empty line behind the last.
+#[inline(always)]
 pub(super) fn field_line(bytes: &[u8]) -> Option<(Line, Field)> {
-    let name_len = token_len(bytes);
-    let Some(after) = bytes.get(name_len) else { return Some((Line::Partial, Field::Other)) };
-    if name_len == 0 {
-        return Some((line_end(bytes, 0)?, Field::End));
+    let Some(name_len) = find::<b' ', b':', b':'>(bytes) else {
+        return is_token(bytes).then_some((Line::Partial, Field::Other));
+    };
+    let name = &bytes[..name_len];
+    if bytes[name_len] != b':' || name_len == 0 {
+        return if name_len == 0 { Some((line_end(bytes, 0)?, Field::End)) } else { None };
     }
-    if *after != b':' {
+    if !is_token(name) {
         return None;
     }
     let value_start = name_len + 1;
@@ -89,14 +74,27 @@ pub(super) fn field_line(bytes: &[u8]) -> Option<(Line, Field)> {
     let end = value_start + value_len;
     let line = line_end(bytes, end)?;
     let field = match name_len {
-        4 if is_named(bytes, b"host") => Field::Host,
-        14 if is_named(bytes, b"content-length") => Field::Length(number(trim(&bytes[value_start..end]))),
-        17 if is_named(bytes, b"transfer-encoding") => {
-            Field::Coding(trim(&bytes[value_start..end]).eq_ignore_ascii_case(b"chunked"))
-        }
+        14 | 17 => framing_field(name, trim(&bytes[value_start..end]))?,
         _ => Field::Other,
     };
     Some((line, field))
+}
+
+fn framing_field(name: &[u8], value: &[u8]) -> Option<Field> {
+    if name.eq_ignore_ascii_case(b"content-length") {
+        return Some(Field::Length(number(value)));
+    }
+    if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        return Some(Field::Coding(value.eq_ignore_ascii_case(b"chunked")));
+    }
+    // Servers that hand fields on as CGI variables take these for the others.
+    let alike = [&b"content_length"[..], b"transfer_encoding"];
+    (!alike.iter().any(|alike| name.eq_ignore_ascii_case(alike))).then_some(Field::Other)
+}
+
+/// Whether a whole line of trailers says where the message goes.
+pub(super) fn is_host(line: &[u8]) -> bool {
+    line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"host:"))
 }
 
 /// `chunk-size [ chunk-ext ] CRLF` (RFC 9112 §7.1), and the size.
@@ -141,10 +139,6 @@ fn line_end(bytes: &[u8], at: usize) -> Option<Line> {
     }
 }
 
-fn is_named(bytes: &[u8], name: &[u8]) -> bool {
-    bytes[..name.len()].eq_ignore_ascii_case(name)
-}
-
 /// Without the optional whitespace around a value.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
@@ -162,15 +156,20 @@ fn number(digits: &[u8]) -> Option<u64> {
     i64::try_from(value).is_ok().then_some(value)
 }
 
-fn token_len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|b| !IN_TOKEN[usize::from(*b)]).unwrap_or(bytes.len())
+/// Whether there is nothing but characters of a token.
+fn is_token(bytes: &[u8]) -> bool {
+    // Without a way out in the middle: names are short.
+    !bytes.iter().fold(false, |odd, byte| odd | IS_ODD[usize::from(*byte)])
 }
 
+const DEL: u8 = 0x7f;
+
 /// How far a value goes: to the first control character that is no HTAB.
+#[inline(always)]
 fn value_len(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += find::<0x1f>(&bytes[at..])?;
+        at += find::<0x1f, DEL, DEL>(&bytes[at..])?;
         if bytes[at] != b'\t' {
             return Some(at);
         }
@@ -178,34 +177,39 @@ fn value_len(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The first byte that is at most `MOST` (which is under 0x7f), or DEL: eight at a time, in one word.
-fn find<const MOST: u8>(bytes: &[u8]) -> Option<usize> {
+/// The first byte that is at most `MOST`, or `ALSO`, or `OR` (all are under 0x80): eight at a time, in one word.
+#[inline(always)]
+fn find<const MOST: u8, const ALSO: u8, const OR: u8>(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let limit = ONES * (u64::from(MOST) + 1);
     let mut at = 0;
     while let Some(eight) = bytes.get(at..at + 8).and_then(|eight| <[u8; 8]>::try_from(eight).ok()) {
         let word = u64::from_le_bytes(eight);
-        let is_del = word ^ (ONES * 0x7f);
+        let (is_also, is_or) = (word ^ (ONES * ALSO as u64), word ^ (ONES * OR as u64));
         // Of each byte its highest bit: a subtraction borrows where the byte is less. A borrow may spoil bytes behind the
         // first that is found, never one before it.
-        let found = (word.wrapping_sub(limit) & !word | is_del.wrapping_sub(ONES) & !is_del) & HIGHS;
+        let mut found = word.wrapping_sub(limit) & !word | is_also.wrapping_sub(ONES) & !is_also;
+        if OR != ALSO {
+            found |= is_or.wrapping_sub(ONES) & !is_or;
+        }
+        found &= HIGHS;
         if found != 0 {
             return Some(at + (found.trailing_zeros() / 8) as usize);
         }
         at += 8;
     }
-    bytes[at..].iter().position(|b| *b <= MOST || *b == 0x7f).map(|more| at + more)
+    bytes[at..].iter().position(|b| *b <= MOST || *b == ALSO || *b == OR).map(|more| at + more)
 }
 
-/// Characters of a token (RFC 9110 §5.6.2).
-const IN_TOKEN: [bool; 256] = {
+/// Characters that no token has (RFC 9110 §5.6.2).
+const IS_ODD: [bool; 256] = {
     let mut table = [false; 256];
     let mut at = 0;
     while at < 256 {
         let b = at as u8;
-        table[at] = b.is_ascii_alphanumeric()
-            || matches!(
+        table[at] = !b.is_ascii_alphanumeric()
+            && !matches!(
                 b,
                 b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
             );

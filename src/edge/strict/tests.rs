@@ -88,10 +88,6 @@ fn heads_with_two_readings_are_refused() {
         "GET / http/1.1\r\n\r\n".to_owned(),
         "GET /\r\n\r\n".to_owned(),
         "GET /a#b HTTP/1.1\r\n\r\n".to_owned(),
-        "GET a HTTP/1.1\r\n\r\n".to_owned(),
-        "GET * HTTP/1.1\r\n\r\n".to_owned(),
-        "GET ftp://a/ HTTP/1.1\r\n\r\n".to_owned(),
-        "GET http:// HTTP/1.1\r\n\r\n".to_owned(),
         "GET /\u{7f} HTTP/1.1\r\n\r\n".to_owned(),
         "G@T / HTTP/1.1\r\n\r\n".to_owned(),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
@@ -193,9 +189,13 @@ fn http_2_is_none_of_its_business() {
         }
         assert_eq!(strict.state, State::Aside);
     }
-    for (bytes, good) in
-        [("P", true), ("PRI / HTTP/1.1\r\n\r\n", true), ("PRI * HTTP/2.0\r\n\r\nSX", false), ("PRI *", true)]
-    {
+    for (bytes, good) in [
+        ("P", true),
+        ("PRI / HTTP/1.1\r\n\r\n", true),
+        ("PRI * HTTP/2.0\r\n\r\nSX", false),
+        ("PRI *", true),
+        ("PRI * H", true),
+    ] {
         for piece in [1, 3, 100] {
             let mut strict = Strict::by_preface(LINE_MAX);
             let read = bytes.as_bytes().chunks(piece).try_for_each(|piece| strict.read(piece));

@@ -18,6 +18,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    pub(crate) fn new(child: Child, addr: SocketAddr) -> Server {
+        Server { child, addr }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }

@@ -1,0 +1,122 @@
+//! What stands in chunks, between them, and behind the last.
+
+use super::Fate::{Passes, Refused};
+use super::{HIDDEN, Row};
+
+macro_rules! chunked {
+    ($what:literal, $body:literal, $fate:expr) => {
+        Row($what, concat!("POST @ HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n", $body), $fate)
+    };
+}
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    // What is good.
+    chunked!("one chunk", "5\r\nhello\r\n0\r\n\r\n", Passes("hello")),
+    chunked!("two chunks", "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", Passes("hello world")),
+    chunked!("a capital digit", "A\r\n0123456789\r\n0\r\n\r\n", Passes("0123456789")),
+    chunked!("a small digit", "a\r\n0123456789\r\n0\r\n\r\n", Passes("0123456789")),
+    chunked!("zeros before a size", "0000000000000005\r\nhello\r\n0\r\n\r\n", Passes("hello")),
+    chunked!("a last chunk of many zeros", "5\r\nhello\r\n0000\r\n\r\n", Passes("hello")),
+    chunked!("a chunk of line ends", "4\r\n\r\n\r\n\r\n0\r\n\r\n", Passes("\r\n\r\n")),
+    chunked!("a chunk of what ends chunks", "5\r\n0\r\n\r\n\r\n0\r\n\r\n", Passes("0\r\n\r\n")),
+    chunked!("a request in a chunk", "21\r\nGET /hidden HTTP/1.1\r\nHost: a\r\n\r\n\r\n0\r\n\r\n", Passes(HIDDEN)),
+    chunked!("an extension", "5;a=b\r\nhello\r\n0\r\n\r\n", Passes("hello")),
+    chunked!("an extension without a value", "5;a\r\nhello\r\n0\r\n\r\n", Passes("hello")),
+    chunked!("a quoted extension", "5;a=\"b;c\"\r\nhello\r\n0\r\n\r\n", Passes("hello")),
+    chunked!("an extension of the last chunk", "5\r\nhello\r\n0;a=b\r\n\r\n", Passes("hello")),
+    chunked!("an extension behind a space", "5 ; a=b\r\nhello\r\n0\r\n\r\n", Passes("hello")),
+    chunked!("a trailer", "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n", Passes("hello")),
+    chunked!("a trailer that was no field of ours", "5\r\nhello\r\n0\r\nX-API-Key: x\r\nAuthorization: x\r\n\r\n", Passes("hello")),
+
+    // Sizes.
+    chunked!("no size", "\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a size of 0x5", "0x5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a size of 0X5", "0X5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a plus", "+5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a minus", "-5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("minus zero", "-0\r\n\r\n", Refused),
+    chunked!("a space before a size", " 5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a tab before a size", "\t5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a space behind a size", "5 \r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a tab behind a size", "5\t\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a space behind the last size", "5\r\nhello\r\n0 \r\n\r\n", Refused),
+    chunked!("a space in a size", "0 5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("an underscore in a size", "0_5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a comma in a size", "5,5\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a fraction", "5.0\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a size that is no number", "zz\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a digit beyond f", "5g\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a h behind a size", "5h\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a quoted size", "\"5\"\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a NUL behind a size", "5\0\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a vertical tab behind a size", "5\u{b}\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a byte over 0x7f behind a size", "5\u{a0}\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a digit of another script", "\u{ef}\u{bc}\u{95}\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("17 digits", "00000000000000005\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a size of 2^63", "8000000000000000\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a size of 2^64 - 1", "ffffffffffffffff\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a size of 2^64 - 5", "fffffffffffffffb\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a size that overflows to 5", "10000000000000005\r\nhello\r\n0\r\n\r\n", Refused),
+
+    // Line ends (TERM).
+    chunked!("a LF behind a size", "5\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a CR behind a size", "5\rhello\r\n0\r\n\r\n", Refused),
+    chunked!("CR CR LF behind a size", "5\r\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("LF CR behind a size", "5\n\rhello\r\n0\r\n\r\n", Refused),
+    chunked!("CR and any byte behind a size", "5\rXhello\r\n0\r\n\r\n", Refused),
+    chunked!("a LF behind a chunk", "5\r\nhello\n0\r\n\r\n", Refused),
+    chunked!("a CR behind a chunk", "5\r\nhello\r0\r\n\r\n", Refused),
+    chunked!("LF LF behind a chunk", "5\r\nhello\n\n0\r\n\r\n", Refused),
+    chunked!("CR CR LF behind a chunk", "5\r\nhello\r\r\n0\r\n\r\n", Refused),
+    chunked!("two line ends behind a chunk", "5\r\nhello\r\n\r\n0\r\n\r\n", Refused),
+    chunked!("nothing behind a chunk", "5\r\nhello0\r\n\r\n", Refused),
+    chunked!("two other bytes behind a chunk (SPILL)", "5\r\nhelloXX0\r\n\r\n", Refused),
+    chunked!("one other byte behind a chunk", "5\r\nhelloX\n0\r\n\r\n", Refused),
+    chunked!("CR and another byte behind a chunk", "5\r\nhello\rX0\r\n\r\n", Refused),
+    chunked!("a chunk longer than its size", "5\r\nhello world\r\n0\r\n\r\n", Refused),
+    chunked!("a chunk shorter than its size", "7\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a LF behind the last size", "5\r\nhello\r\n0\n\r\n", Refused),
+    chunked!("a CR behind the last size", "5\r\nhello\r\n0\r\r\n", Refused),
+    chunked!("a LF for an end", "5\r\nhello\r\n0\r\n\n", Refused),
+    chunked!("a CR for an end", "5\r\nhello\r\n0\r\n\r", Refused),
+    chunked!("CR CR LF for an end", "5\r\nhello\r\n0\r\n\r\r\n", Refused),
+    chunked!("LF LF for an end", "5\r\nhello\r\n0\n\n", Refused),
+    chunked!("LFs throughout", "5\nhello\n0\n\n", Refused),
+    chunked!("an end of NULs", "5\r\nhello\r\n0\r\n\0\0", Refused),
+    chunked!("no end of the last chunk", "5\r\nhello\r\n0", Refused),
+    chunked!("a request behind the last size", "5\r\nhello\r\n0\r\n", Refused),
+
+    // Extensions (EXT).
+    chunked!("a LF in an extension (TERM.EXT)", "5;a\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a LF behind a semicolon (EXT.TERM)", "2;\nxx\r\n21\r\n0\r\n\r\n", Refused),
+    chunked!("a CR in an extension", "5;a\rb\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("CR CR LF behind an extension", "5;a\r\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a NUL in an extension", "5;a\0b\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a control byte in an extension", "5;a\u{1}b\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a DEL in an extension", "5;a\u{7f}\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("an extension without a semicolon", "5 a=b\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("an extension behind a comma", "5,a=b\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("an extension without a size", ";a=b\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a LF in a quoted extension", "5;a=\"\n\"\r\nhello\r\n0\r\n\r\n", Refused),
+    chunked!("a line end in a quoted extension", "5;a=\"\r\n0\r\n\r\n", Refused),
+    chunked!("a LF in the last extension", "5\r\nhello\r\n0;a\n\r\n\r\n", Refused),
+    chunked!("a long extension", "5;xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\nhello\r\n0\r\n\r\n", Refused),
+
+    // Trailers.
+    chunked!("a length for a trailer", "5\r\nhello\r\n0\r\nContent-Length: 33\r\n\r\n", Refused),
+    chunked!("a coding for a trailer", "5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n", Refused),
+    chunked!("Host for a trailer", "5\r\nhello\r\n0\r\nhost: b\r\n\r\n", Refused),
+    chunked!("a request line for a trailer", "0\r\nGET /hidden HTTP/1.1\r\nHost: a\r\n\r\n", Refused),
+    chunked!("a request line with a colon for a trailer", "0\r\nGET /hidden HTTP/1.1:x\r\n\r\n", Refused),
+    chunked!("a trailer without a colon", "0\r\nX-A\r\n\r\n", Refused),
+    chunked!("a trailer without a name", "0\r\n: b\r\n\r\n", Refused),
+    chunked!("a folded trailer", "0\r\nX-A: b\r\n c\r\n\r\n", Refused),
+    chunked!("a space before a trailer", "0\r\n X-A: b\r\n\r\n", Refused),
+    chunked!("a space before a trailer's colon", "0\r\nX-A : b\r\n\r\n", Refused),
+    chunked!("a LF behind a trailer", "0\r\nX-A: b\n\r\n", Refused),
+    chunked!("a LF in a trailer", "0\r\nX-A: b\nX-B: c\r\n\r\n", Refused),
+    chunked!("a CR in a trailer", "0\r\nX-A: b\rX-B: c\r\n\r\n", Refused),
+    chunked!("a NUL in a trailer", "0\r\nX-A: b\0\r\n\r\n", Refused),
+    chunked!("LF LF behind a trailer", "0\r\nX-A: b\n\n", Refused),
+];
