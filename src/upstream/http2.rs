@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use hyper_util::rt::TokioIo;
 
 use super::body::RequestBody;
 use super::failure::{Cause, Failure};
-use super::server::Opened;
+use super::server::{Opened, Server};
 use super::stream::Stream;
 use crate::task::{LocalExecutor, Task};
 
@@ -47,7 +48,7 @@ pub struct Conn {
     scheme: Scheme,
     _task: Task,
     /// Its place among the server's connections.
-    _opened: Opened,
+    opened: Opened,
 }
 
 /// An exchange underway.
@@ -88,7 +89,7 @@ impl Conn {
             ended
         }));
         let (streams, retired, used_ms) = (Cell::new(0), Cell::new(false), Cell::new(0));
-        Ok(Self { sender, streams, allowed, retired, used_ms, address, scheme, _task: task, _opened: opened })
+        Ok(Self { sender, streams, allowed, retired, used_ms, address, scheme, _task: task, opened })
     }
 
     /// Another exchange may begin.
@@ -109,6 +110,11 @@ impl Conn {
     /// No more exchanges: one has had no answer, and it may be the connection's fault.
     pub fn retire(&self) {
         self.retired.set(true);
+    }
+
+    /// Whose it is.
+    pub const fn server(&self) -> &Arc<Server> {
+        self.opened.server()
     }
 
     /// Sends a request and waits for the head of the response.

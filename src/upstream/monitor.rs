@@ -60,7 +60,7 @@ struct Watched {
 
 impl Watched {
     fn new(server: &Arc<Server>, means: &Means) -> Self {
-        let resolving = server.needs_resolving().then(|| {
+        let resolving = server.has_name().then(|| {
             let (server, names) = (Arc::clone(server), Rc::clone(&means.names));
             Task::spawn(async move { keep_resolved(server, &names).await })
         });

@@ -153,8 +153,8 @@ impl Pools {
         Ok(Link::Http1 { conn: Box::new(h1::Conn::new(stream, address)), lease, is_reused: false })
     }
 
-    /// Hangs up on connections that nobody has used for [`IDLE_FOR`], or that others wait for, and lets go of those that the
-    /// server has closed.
+    /// Hangs up on connections that nobody has used for [`IDLE_FOR`], that others wait for, or that lead to an address that
+    /// the server's name has no more, and lets go of those that the server has closed.
     pub fn sweep(&self) {
         let now_ms = self.timers.now_ms();
         let oldest = now_ms.saturating_sub(IDLE_FOR.as_millis() as u64);
@@ -164,12 +164,15 @@ impl Pools {
         }
         for pool in self.pools.borrow().iter() {
             let is_wanted = |idle: &Idle| pool.waiting.get() == 0 && idle.opened.server().waiting() > 0;
+            let is_good = |idle: &mut Idle| idle.conn.is_silent() && idle.opened.server().is_at(&idle.conn.address);
             pool.idle
                 .borrow_mut()
-                .retain_mut(|idle| idle.since_ms >= oldest && !is_wanted(idle) && (!look || idle.conn.is_silent()));
-            pool.shared
-                .borrow_mut()
-                .retain(|conn| !conn.is_over() && (!conn.is_idle() || conn.used_ms.get() >= oldest));
+                .retain_mut(|idle| idle.since_ms >= oldest && !is_wanted(idle) && (!look || is_good(idle)));
+            let mut shared = pool.shared.borrow_mut();
+            for conn in shared.iter().filter(|conn| look && !conn.server().is_at(&conn.address)) {
+                conn.retire();
+            }
+            shared.retain(|conn| !conn.is_over() && (!conn.is_idle() || conn.used_ms.get() >= oldest));
         }
     }
 }

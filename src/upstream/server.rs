@@ -35,6 +35,7 @@ pub struct Server {
     upstream: Box<str>,
     made_from: Option<[u8; 32]>,
     policy: ArcSwap<Policy>,
+    has_name: bool,
     addresses: ArcSwap<Addresses>,
     answered: Notify,
     next_address: AtomicUsize,
@@ -90,6 +91,7 @@ impl Server {
             upstream: name.into(),
             made_from: made_from(server, tls),
             policy: ArcSwap::from_pointee(policy(upstream)),
+            has_name: matches!(fixed_addresses(&server.endpoint), Addresses::Unasked),
             addresses: ArcSwap::from_pointee(fixed_addresses(&server.endpoint)),
             answered: Notify::new(),
             next_address: AtomicUsize::new(0),
@@ -203,8 +205,20 @@ impl Server {
     }
 
     /// Whether it has a name, whose addresses change.
-    pub(super) fn needs_resolving(&self) -> bool {
-        matches!(fixed_addresses(&self.endpoint), Addresses::Unasked)
+    pub(super) const fn has_name(&self) -> bool {
+        self.has_name
+    }
+
+    /// Whether a connection to this address is one that might be made now; not so where the name has moved away.
+    pub(super) fn is_at(&self, address: &str) -> bool {
+        if !self.has_name {
+            return true;
+        }
+        match (&**self.addresses.load(), address.parse::<SocketAddr>()) {
+            // They are sorted.
+            (Addresses::Known(known), Ok(address)) => known.binary_search(&address).is_ok(),
+            (Addresses::Unasked | Addresses::Unresolved | Addresses::Known(_), _) => true,
+        }
     }
 
     /// Its name has these addresses, at least one, sorted.

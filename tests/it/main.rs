@@ -50,5 +50,6 @@ mod upstream_load;
 mod upstream_names;
 mod upstream_protocols;
 mod upstream_queue;
+mod upstream_tls;
 mod upstreams;
 mod verdicts;

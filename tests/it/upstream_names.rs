@@ -62,6 +62,25 @@ fn a_name_that_moves_is_followed_when_its_time_is_over() {
 }
 
 #[test]
+fn connections_in_use_follow_a_name_that_moves() {
+    let (names, key, one) = (NameServer::start(), Key::new(), Upstream::start());
+    let two = Upstream::at(SocketAddr::from((TWO, one.addr.port())));
+    names.set(NAME, &[ONE], 1);
+    let gateway = gateway(&names, one.addr.port(), "", &key);
+    let mut conn = gateway.connect();
+    let mut send = || assert_eq!(conn.send(&gateway.get("/x").bearer(&key)).status, 200);
+    send();
+    names.set(NAME, &[TWO], 60);
+    eventually("a connection to the new address", || {
+        send();
+        (two.count("/x") > 0).then_some(())
+    });
+    let before = one.count("/x");
+    (0..20).for_each(|_| send());
+    assert_eq!(one.count("/x"), before);
+}
+
+#[test]
 fn a_name_server_that_fails_leaves_the_last_good_addresses() {
     let (names, key, upstream) = (NameServer::start(), Key::new(), Upstream::start());
     names.set(NAME, &[ONE], 1);
