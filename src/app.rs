@@ -104,9 +104,9 @@ impl Gateway {
         let monitoring = spawn_monitor(builder.current_upstreams(), events.clone(), shared.clock.clone())
             .map_err(StartError::Thread)?;
         let workers = spawn_workers(&shared, per_worker, &writer.sink(), &phase)?;
-        events.ready(&listening, workers.len(), keys, generation);
-
+        // Before anybody is told: who writes from then on is seen to open the file, and so to be at it still.
         let (files, bell) = Watch::start(sources.files(), &sources.keys_path());
+        events.ready(&listening, workers.len(), keys, generation);
         let reloader =
             Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
