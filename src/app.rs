@@ -3,23 +3,23 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::config::diagnostics::Report;
-use crate::config::gateway::{ListenAddress, Listener};
-use crate::edge::listener::bind_tcp;
-use crate::edge::slots::Slots;
+use crate::config::gateway::ListenAddress;
+use crate::edge::bindings::Bindings;
+use crate::edge::inherited::Inherited;
 use crate::edge::tls::Tls;
-use crate::edge::unix::{SocketFile, bind_unix};
+use crate::edge::unix::SocketFile;
 use crate::edge::worker::{self, Bound, Phase, Shared};
 use crate::observe::events::{Events, Listening};
 use crate::observe::operational;
+use crate::observe::service;
 use crate::observe::sink::{Sink, Writer};
 use crate::reload::apply::{BoundAs, Reloader, entrances, problems};
 use crate::reload::sources::Sources;
@@ -40,6 +40,7 @@ pub struct Gateway {
     workers: Vec<JoinHandle<io::Result<()>>>,
     reloading: Option<JoinHandle<()>>,
     monitoring: Option<JoinHandle<()>>,
+    watching: Option<(Sender<()>, JoinHandle<()>)>,
     bell: Bell,
     events: Events,
     listening: Vec<Listening>,
@@ -74,7 +75,12 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
-    pub fn start(sources: Sources, warnings: &Report, clock: Clock) -> Result<Self, StartError> {
+    pub fn start(
+        sources: Sources,
+        warnings: &Report,
+        clock: Clock,
+        mut inherited: Inherited,
+    ) -> Result<Self, StartError> {
         let config = &sources.gateway;
         let writer = Writer::start(config.log.output.clone()).map_err(StartError::Log)?;
         let events = Events::new(writer.sink(), clock.clone());
@@ -94,12 +100,16 @@ impl Gateway {
         let Sources { gateway, keys, pepper, upstream_tls, .. } = &sources;
         let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
         let bound = BoundAs::all(gateway);
-        let Bindings { listening, per_worker, files: socket_files } = Bindings::all(&gateway.listeners, workers)?;
+        let Bindings { listening, per_worker, files: socket_files } =
+            Bindings::all(&gateway.listeners, workers, &mut inherited)
+                .map_err(|(at, why)| StartError::Listen(at, why))?;
+        for address in inherited.left() {
+            tracing::warn!(event = "inherited_socket_unused", address = %address);
+        }
 
         let keys = snapshot.ring.keys().len();
         let generation = builder.generation();
-        let shared =
-            Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), slots: Arc::new(Slots::default()), clock });
+        let shared = Arc::new(Shared::new(snapshot, workers, clock));
         let (phase, _) = watch::channel(Phase::Running);
         let monitoring = spawn_monitor(builder.current_upstreams(), events.clone(), shared.clock.clone())
             .map_err(StartError::Thread)?;
@@ -107,11 +117,13 @@ impl Gateway {
         // Before anybody is told: who writes from then on is seen to open the file, and so to be at it still.
         let (files, bell) = Watch::start(sources.files(), &sources.keys_path());
         events.ready(&listening, workers.len(), keys, generation);
+        service::ready(&status(generation));
+        let watching = spawn_watchdog(&shared).map_err(StartError::Thread)?;
         let reloader =
             Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
         let (reloading, monitoring, files) = (Some(reloading), Some(monitoring), socket_files);
-        Ok(Self { phase, workers, reloading, monitoring, bell, events, listening, files, grace, writer })
+        Ok(Self { phase, workers, reloading, monitoring, watching, bell, events, listening, files, grace, writer })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -132,6 +144,7 @@ impl Gateway {
     /// Stops accepting and lets what runs finish, for at most `server.shutdown_grace`, or until `hurry` says so.
     pub fn stop(mut self, mut hurry: impl FnMut() -> bool) {
         self.events.drain(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX));
+        service::stopping("draining");
         // Nobody is to come by a path whose socket will be gone.
         self.files.clear();
         self.phase.send_replace(Phase::Draining);
@@ -154,6 +167,10 @@ impl Gateway {
             // A worker that panicked has said so.
             let _ = worker.join();
         }
+        if let Some((watching, thread)) = self.watching.take() {
+            drop(watching);
+            let _ = thread.join();
+        }
         // With the reloader goes what the monitor follows, and so the monitor ends.
         for thread in [self.reloading.take(), self.monitoring.take()].into_iter().flatten() {
             let _ = thread.join();
@@ -175,41 +192,25 @@ fn worker_count(configured: usize) -> usize {
     }
 }
 
-/// What is bound before the first thread: a port that is taken is found before anything is served.
-#[derive(Default)]
-struct Bindings {
-    listening: Vec<Listening>,
-    per_worker: Vec<Vec<Bound>>,
-    files: Vec<SocketFile>,
+/// What the service manager shows of us.
+fn status(generation: u64) -> String {
+    format!("serving, configuration {generation}")
 }
 
-impl Bindings {
-    fn all(listeners: &[Listener], workers: usize) -> Result<Self, StartError> {
-        let mut bindings = Self { per_worker: (0..workers).map(|_| Vec::new()).collect(), ..Self::default() };
-        for (index, listener) in listeners.iter().enumerate() {
-            bindings.add(index, listener).map_err(|error| StartError::Listen(listener.address.clone(), error))?;
-        }
-        Ok(bindings)
-    }
-
-    fn add(&mut self, index: usize, listener: &Listener) -> io::Result<()> {
-        let workers = self.per_worker.len();
-        let sockets = match &listener.address {
-            ListenAddress::Ip(address) => bind_tcp(*address, workers)?,
-            ListenAddress::Unix(path) => {
-                let (socket, file) = bind_unix(path, listener.mode)?;
-                self.files.push(file);
-                socket.shared(workers)?
+/// Tells the service manager that all is well for as long as every worker's timers tick, if it wants to know.
+fn spawn_watchdog(shared: &Arc<Shared>) -> io::Result<Option<(Sender<()>, JoinHandle<()>)>> {
+    let Some(limit) = service::watchdog() else { return Ok(None) };
+    let (ended, end) = channel();
+    let shared = Arc::clone(shared);
+    // Twice in time, as sd_watchdog_enabled(3) advises.
+    let watch = move || {
+        while end.recv_timeout(limit / 2) == Err(RecvTimeoutError::Timeout) {
+            if shared.beats.take() {
+                service::is_alive();
             }
-        };
-        let tls = !listener.tls.is_empty();
-        let address = sockets.first().map(|socket| socket.address(&listener.address)).transpose()?;
-        self.listening.push(Listening { address: address.unwrap_or_else(|| listener.address.clone()), tls });
-        for (bound, socket) in self.per_worker.iter_mut().zip(sockets) {
-            bound.push(Bound { socket, index, tls });
         }
-        Ok(())
-    }
+    };
+    Ok(Some((ended, spawn("watchdog", watch)?)))
 }
 
 /// Returns when every worker serves.
@@ -226,7 +227,7 @@ fn spawn_workers(
         getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
         let (shared, sink, phase, serving) = (Arc::clone(shared), sink.clone(), phase.subscribe(), serving.clone());
         let run = move || {
-            let ended = worker::run(shared, bound, sink, u128::from_ne_bytes(seed), phase, &serving);
+            let ended = worker::run(number, shared, bound, sink, u128::from_ne_bytes(seed), phase, &serving);
             if let Err(error) = &ended {
                 tracing::error!(event = "worker_failed", error = %error);
                 // Nobody listens once all have begun to serve.
@@ -267,8 +268,15 @@ fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
     let (mut wake, mut asked) = (files.settle(), false);
     loop {
         match wake {
-            Wake::Reload { unfinished } => {
+            Wake::Reload { unfinished, rung } => {
+                asked |= rung;
+                if asked {
+                    service::reloading();
+                }
                 reloader.reload(asked, unfinished);
+                if asked {
+                    service::ready(&status(reloader.builder.generation()));
+                }
                 if files.follow(reloader.sources.files(), &reloader.sources.keys_path()) {
                     // Nor has what changed in a file before it was watched.
                     (wake, asked) = (files.settle(), false);

@@ -9,7 +9,7 @@
 //!
 //! | stage | where | gives | may refuse with |
 //! |---|---|---|---|
-//! | edge | [`edge::worker`] accepts, [`edge::conn`] serves, [`edge::strict`] reads along | [`request::ConnFacts`] | `malformed_request`; connection limits, a missing PROXY header and TLS failures close the connection |
+//! | edge | [`edge::bindings`] binds, [`edge::accept`] accepts, [`edge::conn`] serves, [`edge::strict`] reads along | [`request::ConnFacts`] | `malformed_request`; connection limits, a missing PROXY header and TLS failures close the connection |
 //! | facts | [`request::facts`], [`request::forwarded`], [`request::target`] | [`request::Facts`] | `malformed_request` |
 //! | transport | [`gate::decide`] | – | `insecure_transport` |
 //! | wide limits, first look | [`admit`] | – | `ip_limited`, `total_limited` |

@@ -10,6 +10,7 @@ use crate::cli::{Files, RunArgs};
 use crate::config::diagnostics::Report;
 use crate::config::gateway::Gateway as Config;
 use crate::config::load::{Loaded, find_config, sidecar};
+use crate::edge::inherited::Inherited;
 use crate::reload::sources::{Origin, Sources};
 use crate::vocab::clock::Clock;
 
@@ -33,6 +34,11 @@ pub fn run(args: &RunArgs, files: &Files) -> u8 {
 pub(super) fn serve_until_told(sources: Sources, warnings: &Report, started: impl FnOnce(&Gateway)) -> u8 {
     raise_open_files();
     quiet_panics();
+    // It changes the environment, which threads may read: first of all.
+    let inherited = match Inherited::from_environment() {
+        Ok(inherited) => inherited,
+        Err(error) => return complain(NO, &format!("error: {error}\n")),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(NO, &format!("error: failed to start: {error}\n")),
@@ -43,7 +49,7 @@ pub(super) fn serve_until_told(sources: Sources, warnings: &Report, started: imp
         Ok(signals) => signals,
         Err(error) => return complain(NO, &format!("error: failed to handle signals: {error}\n")),
     };
-    match Gateway::start(sources, warnings, Clock::system()) {
+    match Gateway::start(sources, warnings, Clock::system(), inherited) {
         Ok(gateway) => {
             started(&gateway);
             runtime.block_on(signals.serve(&gateway));

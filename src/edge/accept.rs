@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub(super) index: usize,
     /// Bound as a listener with TLS: whatever the files say later, it never takes a connection in the clear.
     pub(super) tls: bool,
+    /// Others hold the same socket.
+    pub(super) inherited: bool,
 }
 
 /// Accepts until the drain, and then what has come until then.
@@ -54,7 +56,11 @@ pub(super) async fn accept(worker: Rc<Worker>, entry: Entry, mut phase: watch::R
 /// Closing a listening socket resets what waits in its queue, and handshakes that have not ended. So no new ones are let
 /// begin first: the client's system tries again, and finds the process that has bound beside this one.
 async fn leave(worker: &Rc<Worker>, entry: Entry) {
-    let Entry { listener, index, tls } = entry;
+    let Entry { listener, index, tls, inherited } = entry;
+    if inherited {
+        // Whoever passed it on keeps it open, and what waits there is for our successor.
+        return;
+    }
     // It fails if the runtime is gone, and then there is nobody to serve.
     let Ok(socket) = listener.into_socket() else { return };
     if socket.refuse_handshakes() {

@@ -1,7 +1,10 @@
 //! From socket to request: listeners, TLS, and the connections of one worker.
 
-mod accept;
+pub mod accept;
+pub mod beats;
+pub mod bindings;
 pub mod conn;
+pub mod inherited;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod slots;

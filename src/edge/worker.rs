@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use super::accept::{Entry, accept};
+use super::beats::Beats;
 use super::listener::{Listener, ListeningSocket};
 use super::slots::Slots;
 use crate::gate::Tools;
@@ -37,6 +38,16 @@ pub struct Shared {
     pub slots: Arc<Slots>,
     /// The time.
     pub clock: Clock,
+    /// Whether all of them are alive.
+    pub beats: Beats,
+}
+
+impl Shared {
+    /// For so many workers.
+    pub fn new(snapshot: Snapshot, workers: usize, clock: Clock) -> Self {
+        let (snapshot, beats) = (ArcSwap::from_pointee(snapshot), Beats::new(workers));
+        Self { snapshot, slots: Arc::default(), clock, beats }
+    }
 }
 
 /// How far the process is on its way out.
@@ -58,10 +69,13 @@ pub struct Bound {
     pub index: usize,
     /// Bound as a listener with TLS: whatever the files say later, it never takes a connection in the clear.
     pub tls: bool,
+    /// Others hold the same socket: it goes on without us.
+    pub inherited: bool,
 }
 
 /// One worker.
 pub struct Worker {
+    number: usize,
     shared: Arc<Shared>,
     tools: Rc<Tools>,
     log: Rc<Log>,
@@ -128,6 +142,7 @@ impl Worker {
 /// # Errors
 /// The runtime cannot be made, or a socket not be registered with it.
 pub fn run(
+    number: usize,
     shared: Arc<Shared>,
     bound: Vec<Bound>,
     sink: Sink,
@@ -145,6 +160,7 @@ pub fn run(
         timers,
     });
     let worker = Rc::new(Worker {
+        number,
         shared,
         tools,
         log,
@@ -157,8 +173,8 @@ pub fn run(
         tick(&worker);
         let mut ticking = tokio::task::spawn_local(keep_ticking(Rc::clone(&worker)));
         for listener in bound {
-            let Bound { socket, index, tls } = listener;
-            let entry = Entry { listener: Listener::new(socket)?, index, tls };
+            let Bound { socket, index, tls, inherited } = listener;
+            let entry = Entry { listener: Listener::new(socket)?, index, tls, inherited };
             tokio::task::spawn_local(accept(Rc::clone(&worker), entry, phase.clone()));
         }
         let _ = serving.send(Ok(()));
@@ -174,6 +190,7 @@ pub fn run(
             _ = phase.wait_for(|p| *p >= Phase::Stopped) => {}
             () = drained(&worker) => {}
         }
+        worker.shared.beats.end(number);
         Ok(())
     });
     // This drops the tasks and so ends what is left of the connections: their records close and the log is handed over.
@@ -218,6 +235,7 @@ async fn keep_ticking(worker: Rc<Worker>) {
 }
 
 fn tick(worker: &Worker) {
+    worker.shared.beats.tick(worker.number);
     let tools = &worker.tools;
     tools.timers.tick(worker.shared.clock.mono() / 1_000_000);
     tools.pools.sweep();

@@ -5,4 +5,5 @@ pub mod events;
 pub mod line;
 pub mod log;
 pub mod operational;
+pub mod service;
 pub mod sink;

@@ -29,6 +29,8 @@ pub enum Wake {
     Reload {
         /// Somebody still has the key file open for writing.
         unfinished: bool,
+        /// Somebody asked.
+        rung: bool,
     },
     /// Nothing happened for a while: time for housekeeping.
     Idle,
@@ -148,7 +150,7 @@ impl Watch {
                 Ok(Message::File(_)) if !left.is_zero() => continue,
                 Ok(Message::File(_)) | Err(RecvTimeoutError::Timeout) => None,
                 // Somebody who asks wants what is there now.
-                Ok(Message::Ring) => return self.reload(false),
+                Ok(Message::Ring) => return self.reload(false, true),
                 Ok(Message::Missed) => return self.settle(),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
             };
@@ -173,7 +175,7 @@ impl Watch {
             match self.inbox.recv_timeout(pause) {
                 Ok(Message::File(event)) if self.concerns(&event) => self.note_writers(&event),
                 Ok(Message::File(_) | Message::Missed) => {}
-                Ok(Message::Ring) => return self.reload(false),
+                Ok(Message::Ring) => return self.reload(false, true),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
                 Err(RecvTimeoutError::Timeout) => break,
             }
@@ -181,14 +183,14 @@ impl Watch {
                 break;
             }
         }
-        self.reload(self.is_unfinished())
+        self.reload(self.is_unfinished(), false)
     }
 
-    fn reload(&mut self, unfinished: bool) -> Wake {
+    fn reload(&mut self, unfinished: bool, rung: bool) -> Wake {
         self.deferred = unfinished;
         // Looked at before the files are read: what changes while they are is found by the next look.
         self.seen = self.stamps();
-        Wake::Reload { unfinished }
+        Wake::Reload { unfinished, rung }
     }
 
     /// The key file is being written, and not for too long.

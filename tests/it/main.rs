@@ -39,6 +39,7 @@ mod reload_files;
 mod restart;
 mod rewriting;
 mod routes;
+mod service;
 mod smuggling;
 mod tidy;
 mod tls;

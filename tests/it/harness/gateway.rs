@@ -36,7 +36,8 @@ impl Gateway {
             command.env_remove(name);
         }
         command.envs(setup.env).current_dir(setup.dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(setup.stdin.map_or_else(Stdio::null, Stdio::from));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway's binary starts");
         let output = Output::default();
         output.gather(child.stderr.take().unwrap());

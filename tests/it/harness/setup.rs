@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -14,6 +15,8 @@ pub(crate) struct Setup {
     pub(crate) config: String,
     pub(crate) keys: String,
     pub(crate) env: Vec<(String, String)>,
+    /// Standard input; nothing by default.
+    pub(crate) stdin: Option<OwnedFd>,
     /// A log file, when the lines do not go to stdout.
     pub(crate) log_file: Option<String>,
     pub(crate) close_stdout: bool,
@@ -30,6 +33,7 @@ impl Setup {
             config: String::new(),
             keys: String::new(),
             env: Vec::new(),
+            stdin: None,
             log_file: None,
             close_stdout: false,
             unread: false,
