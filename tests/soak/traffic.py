@@ -125,16 +125,17 @@ class Clients:
 
     async def upload(self) -> None:
         reader, writer = await self.open()
+        size = random.randrange(1_000_000, 5_000_000)
+        writer.write(self.head("PUT", "/echo/up", self.keys["good"], f"Content-Length: {size}\r\n"))
+        sending = asyncio.create_task(self.send_slices(writer, size))
         try:
-            size = random.randrange(1_000_000, 5_000_000)
-            writer.write(self.head("PUT", "/echo/up", self.keys["good"], f"Content-Length: {size}\r\n"))
-            sending = asyncio.create_task(self.send_slices(writer, size))
             status, got = await asyncio.wait_for(self.read(reader), TIMEOUT * 2)
-            await asyncio.wait_for(asyncio.gather(sending, return_exceptions=True), TIMEOUT)
             self.note("upload", status, (200, 502, 503, 504))
             if status == 200 and len(got) != size:
                 raise Wrong("an upload came back shorter")
         finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
             writer.close()
 
     async def send_slices(self, writer, size: int) -> None:

@@ -186,8 +186,19 @@ fn a_deadline_ends_the_call_at_the_server_too() {
         let said = calls(&gateway, tls, &metadata(&key), &asked);
         assert_eq!((&said[0]["code"], &said[1]["text"]), (&json!(4), &json!("given up")), "{said:#?}");
     }
-    let line = gateway.wait_decision("its line", |l| l["url.path"] == "/keyward.Test/Hang");
-    assert_ne!(line["outcome"], "complete", "{line:#}");
+    // The server was told of the deadline, too: which side ends the call is open, that it has a line each time is not.
+    let lines = || gateway.decisions().iter().filter(|l| l["url.path"] == "/keyward.Test/Hang").count();
+    eventually("its lines", || (lines() == 2).then_some(()));
+}
+
+#[test]
+fn a_call_that_its_client_cancels_is_one_that_its_client_left() {
+    let ((_server, url), key) = (server(), Key::new());
+    let gateway = front(&url, "", &key.entry("a", ""));
+    let said = calls(&gateway, true, &metadata(&key), &json!([["cancel"], ["unary", "after"]]));
+    assert_eq!((&said[0]["code"], &said[1]["code"]), (&json!(1), &json!(0)), "{said:#?}");
+    let line = gateway.wait_decision("its line", |l| l["url.path"] == "/keyward.Test/Chat");
+    assert_eq!(line["outcome"], "client_gone", "{line:#}");
 }
 
 #[test]
