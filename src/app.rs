@@ -31,6 +31,8 @@ use crate::vocab::clock::Clock;
 
 /// How often buckets that nobody needs are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How long tunnels have to say goodbye once the grace is over.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// How often refused connections are told of.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -148,16 +150,22 @@ impl Gateway {
         // Nobody is to come by a path whose socket will be gone.
         self.files.clear();
         self.phase.send_replace(Phase::Draining);
-        let deadline = Instant::now() + self.grace;
-        while Instant::now() < deadline && !hurry() && self.workers.iter().any(|w| !w.is_finished()) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.wait_for_workers(self.grace, &mut hurry);
+        self.phase.send_replace(Phase::Ending);
+        self.wait_for_workers(FAREWELL, &mut hurry);
         let cut_off = self.workers.iter().any(|worker| !worker.is_finished());
         if cut_off {
             self.writer.sink().close();
         }
         self.end();
         self.events.stop(cut_off);
+    }
+
+    fn wait_for_workers(&self, limit: Duration, hurry: &mut impl FnMut() -> bool) {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline && !hurry() && self.workers.iter().any(|w| !w.is_finished()) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn end(&mut self) {

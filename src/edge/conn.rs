@@ -1,21 +1,16 @@
 //! One connection: TLS if any, HTTP/1.1 or HTTP/2 by ALPN or preface, and its end.
 
-use std::error::Error;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
 use rustls::ServerConnection;
+use tokio::io::AsyncWrite as _;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::protocol::{Connection, Protocol, Requests, automatic_status};
 use super::proxy_protocol::{self, Refused};
 use super::slots::Slot;
 use super::socket::{Progress, Socket};
@@ -24,10 +19,8 @@ use super::strict::Strict;
 use super::tls::{client_subject, version_text};
 use super::worker::Worker;
 use crate::config::gateway::{Http, Insecure};
-use crate::gate;
 use crate::request::{ConnFacts, Peer, Transport};
 use crate::snapshot::Entrance;
-use crate::task::LocalExecutor;
 use crate::timer::Watch;
 
 /// A connection that was just accepted.
@@ -100,104 +93,115 @@ fn shaken(worker: &Worker, peer: Peer, insecure: Insecure, session: &ServerConne
     (protocol, ConnFacts::new(peer, transport, insecure).with_client_subject(subject))
 }
 
-/// What is known of the protocol before the first byte.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Http1,
-    Http2,
-    ByPreface,
-}
-
+/// Speaks HTTP to the end of it, and then whatever the connection has become.
 async fn exchange(
     worker: Rc<Worker>,
     conn: Rc<ConnFacts>,
-    socket: Socket,
+    mut socket: Socket,
     progress: Rc<Progress>,
     http: &Http,
     protocol: Protocol,
 ) {
-    let service = service_fn({
-        let (worker, conn, progress) = (Rc::clone(&worker), Rc::clone(&conn), Rc::clone(&progress));
-        move |request: Request<Incoming>| {
-            let is_http2 = request.version() == Version::HTTP_2;
-            progress.head_is_whole(is_http2);
-            let answer = gate::handle(worker.tools(), &worker.snapshot(), &conn, worker.next_request_id(), request);
-            Last { answer, worker: Rc::clone(&worker), is_http2 }
-        }
-    });
-    let builder = builder(http, protocol);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let mut watch = Watch::new(Rc::clone(&worker.tools().timers));
-    let mut is_closing = false;
-    let ended = poll_fn(|context| {
-        loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(context) {
-                return Poll::Ready(Some(result));
+    let is_http2 = match protocol {
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+        Protocol::ByPreface => {
+            let sniffed = poll_fn(|context| match socket.poll_preface(context) {
+                Poll::Ready(found) => Poll::Ready(found.ok()),
+                Poll::Pending => Waiting { worker: &worker, progress: &progress, may_drain: true }
+                    .poll(&mut watch, context)
+                    .map(|()| None),
+            });
+            match sniffed.await {
+                Some(is_http2) => is_http2,
+                None if progress.has_partial_head() => return note_unreadable(&worker, &conn, None, "timeout"),
+                None => return,
             }
-            let mut deadline = progress.deadline_ms(&worker.snapshot().http);
-            if worker.is_draining() && !is_closing {
-                if progress.is_drained() {
-                    is_closing = true;
-                    connection.as_mut().graceful_shutdown();
-                    continue;
-                }
-                deadline = deadline.into_iter().chain(progress.drained_at_ms()).min();
-            }
-            // Without a deadline it is still armed: a drain wakes every watch.
-            watch.arm_at(deadline.unwrap_or(u64::MAX));
-            return watch.poll_expired(context).map(|()| None);
         }
-    })
-    .await;
+    };
+    let tunnel = Rc::default();
+    let requests = Requests {
+        worker: Rc::clone(&worker),
+        conn: Rc::clone(&conn),
+        progress: Rc::clone(&progress),
+        tunnel: Rc::clone(&tunnel),
+    };
+    let mut connection = Connection::new(is_http2, http, socket, requests);
+    let ended = speak(&worker, &progress, &mut connection, &mut watch).await;
     let partial = progress.has_partial_head();
-    match ended {
+    match &ended {
         Some(Ok(())) => {}
-        Some(Err(error)) => note_failure(&worker, &conn, &*error, partial),
+        Some(Err(error)) => note_failure(&worker, &conn, error, partial),
         None if partial => note_unreadable(&worker, &conn, None, "timeout"),
         None => {}
     }
-}
-
-/// An answer, which is the last on its HTTP/1 connection if the worker drains by then.
-struct Last<F> {
-    answer: F,
-    worker: Rc<Worker>,
-    is_http2: bool,
-}
-
-impl<F: Future<Output = Result<Response<B>, E>> + Unpin, B, E> Future for Last<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let mut answer = Pin::new(&mut self.answer).poll(context);
-        if let Poll::Ready(Ok(response)) = &mut answer
-            && self.worker.is_draining()
-            && !self.is_http2
-            && response.status() != StatusCode::SWITCHING_PROTOCOLS
-        {
-            // The client knows before it sends another (RFC 9112 §9.6), and hyper closes after it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let (Some(_), Some((mut socket, early))) = (ended, connection.into_rest()) else { return };
+    let tunnel = tunnel.take();
+    if let Some(tunnel) = tunnel {
+        return tunnel.run(socket, early).await;
+    }
+    poll_fn(|context| {
+        if Pin::new(&mut socket).poll_shutdown(context).is_ready() {
+            return Poll::Ready(());
         }
-        answer
+        Waiting { worker: &worker, progress: &progress, may_drain: false }.poll(&mut watch, context)
+    })
+    .await;
+}
+
+/// Serves HTTP until it ends, or the client has kept us waiting for too long (`None`).
+async fn speak(
+    worker: &Worker,
+    progress: &Progress,
+    connection: &mut Connection,
+    watch: &mut Watch,
+) -> Option<hyper::Result<()>> {
+    let mut is_closing = false;
+    poll_fn(|context| {
+        loop {
+            if let Poll::Ready(result) = connection.poll(context) {
+                return Poll::Ready(Some(result));
+            }
+            if worker.is_draining() && !is_closing && progress.is_drained() {
+                is_closing = true;
+                connection.wind_down();
+                continue;
+            }
+            return Waiting { worker, progress, may_drain: !is_closing }.poll(watch, context).map(|()| None);
+        }
+    })
+    .await
+}
+
+/// Whoever waits for a client, and for how long.
+struct Waiting<'a> {
+    worker: &'a Worker,
+    progress: &'a Progress,
+    /// A drain may end it, too.
+    may_drain: bool,
+}
+
+impl Waiting<'_> {
+    /// Ready when the client's time is over.
+    fn poll(&self, watch: &mut Watch, context: &Context<'_>) -> Poll<()> {
+        let mut deadline = self.progress.deadline_ms(&self.worker.snapshot().http);
+        if self.may_drain && self.worker.is_draining() {
+            deadline = deadline.into_iter().chain(self.progress.drained_at_ms()).min();
+        }
+        // Without a deadline it is still armed: a drain wakes every watch.
+        watch.arm_at(deadline.unwrap_or(u64::MAX));
+        watch.poll_expired(context)
     }
 }
 
 /// A connection that failed outside any exchange: if that cost a request, its line is ours to write.
-fn note_failure(worker: &Worker, conn: &ConnFacts, error: &(dyn Error + 'static), partial: bool) {
-    match error.downcast_ref::<hyper::Error>() {
-        Some(error) if error.is_parse() => note_unreadable(worker, conn, Some(automatic_status(error)), "complete"),
+fn note_failure(worker: &Worker, conn: &ConnFacts, error: &hyper::Error, partial: bool) {
+    if error.is_parse() {
+        note_unreadable(worker, conn, Some(automatic_status(error)), "complete");
+    } else if partial {
         // However it ended: in the middle of a head, the client has left.
-        _ if partial => note_unreadable(worker, conn, None, "client_gone"),
-        _ => {}
-    }
-}
-
-/// What hyper has answered by itself to a head that it could not read.
-fn automatic_status(error: &hyper::Error) -> u16 {
-    match error.is_parse_too_large() {
-        true if error.to_string().contains("URI") => 414,
-        true => 431,
-        false => 400,
+        note_unreadable(worker, conn, None, "client_gone");
     }
 }
 
@@ -205,25 +209,4 @@ fn note_unreadable(worker: &Worker, conn: &ConnFacts, status: Option<u16>, outco
     let generation = worker.snapshot().settings.generation;
     let now = worker.tools().closer.clock.now();
     worker.log().unreadable(conn, (now.wall_us, &worker.next_request_id()), (status, outcome), generation);
-}
-
-fn builder(http: &Http, protocol: Protocol) -> auto::Builder<LocalExecutor> {
-    let mut builder = auto::Builder::new(LocalExecutor);
-    builder
-        .http1()
-        // Small heads and bodies are cheaper copied into one buffer than gathered.
-        .writev(false)
-        .max_buf_size(http.header_bytes_max as usize)
-        // Slow clients are found by the worker's timers.
-        .header_read_timeout(None);
-    // hyper's own default, which costs it less than the same number said aloud.
-    if http.headers_max != 100 {
-        builder.http1().max_headers(http.headers_max);
-    }
-    builder.http2().max_concurrent_streams(http.h2_streams_max).max_header_list_size(http.header_bytes_max);
-    match protocol {
-        Protocol::Http1 => builder.http1_only(),
-        Protocol::Http2 => builder.http2_only(),
-        Protocol::ByPreface => builder,
-    }
 }

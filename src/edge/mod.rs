@@ -6,6 +6,7 @@ pub mod bindings;
 pub mod conn;
 pub mod inherited;
 pub mod listener;
+mod protocol;
 pub mod proxy_protocol;
 pub mod slots;
 pub mod socket;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::Stream;
-use super::strict::Strict;
+use super::strict::{PREFACE, Strict};
 use crate::config::gateway::Http;
 use crate::request::Activity;
 use crate::timer::{TICK, Timers};
@@ -136,13 +136,49 @@ pub struct Socket {
     stream: Stream,
     strict: Strict,
     progress: Rc<Progress>,
+    /// Read to find out the protocol, and not yet by whoever speaks it.
+    first: Vec<u8>,
     lingered: usize,
 }
 
 impl Socket {
     /// Wraps a stream.
     pub const fn new(stream: Stream, strict: Strict, progress: Rc<Progress>) -> Self {
-        Self { stream, strict, progress, lingered: 0 }
+        Self { stream, strict, progress, first: Vec::new(), lingered: 0 }
+    }
+
+    /// Whether the client's first bytes are those of HTTP/2.
+    pub fn poll_preface(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let seen = self.first.len().min(PREFACE.len());
+            if self.first[..seen] != PREFACE[..seen] || seen == PREFACE.len() {
+                return Poll::Ready(Ok(self.first.starts_with(PREFACE)));
+            }
+            let mut bytes = [0; 1024];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            ready!(self.poll_stream(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.first.extend_from_slice(buffer.filled());
+        }
+    }
+
+    fn poll_stream(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.progress.activity.has_switched() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        if let Some(refused) = self.strict.before_read(buffer) {
+            return Poll::Ready(refused);
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() == before {
+            return Poll::Ready(Ok(()));
+        }
+        let strict = self.strict.after_read(buffer, before);
+        self.progress.has_read(self.strict.is_in_head());
+        Poll::Ready(strict)
     }
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -164,21 +200,13 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.progress.activity.has_switched() {
-            return Pin::new(&mut this.stream).poll_read(context, buffer);
-        }
-        if let Some(refused) = this.strict.before_read(buffer) {
-            return Poll::Ready(refused);
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() == before {
+        if !self.first.is_empty() {
+            let take = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first[..take]);
+            self.first.drain(..take);
             return Poll::Ready(Ok(()));
         }
-        let strict = this.strict.after_read(buffer, before);
-        this.progress.has_read(this.strict.is_in_head());
-        Poll::Ready(strict)
+        self.poll_stream(context, buffer)
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Phase {
     Running,
     /// Accepting nothing more, finishing what runs.
     Draining,
+    /// The grace is over: tunnels say so and end.
+    Ending,
     /// Over, finished or not.
     Stopped,
 }
@@ -158,6 +160,7 @@ pub fn run(
         closer: Rc::new(Closer { clock: shared.clock.clone(), reader: Rc::clone(&log) as Rc<dyn Reader> }),
         pools: Rc::new(Pools::new(Rc::clone(&timers))),
         timers,
+        ending: Rc::default(),
     });
     let worker = Rc::new(Worker {
         number,
@@ -187,7 +190,7 @@ pub fn run(
         worker.draining.set(true);
         worker.tools.timers.wake_all();
         tokio::select! {
-            _ = phase.wait_for(|p| *p >= Phase::Stopped) => {}
+            () = end(&worker, phase) => {}
             () = drained(&worker) => {}
         }
         worker.shared.beats.end(number);
@@ -197,6 +200,16 @@ pub fn run(
     // In the background, because a name that is still being resolved must not hold up the end.
     runtime.shutdown_background();
     ended
+}
+
+/// Until the process stops, whatever still runs.
+async fn end(worker: &Worker, mut phase: watch::Receiver<Phase>) {
+    // An error is the same as being stopped, here as well.
+    if phase.wait_for(|p| *p >= Phase::Ending).await.is_ok() {
+        worker.tools.ending.set(true);
+        worker.tools.timers.wake_all();
+    }
+    let _ = phase.wait_for(|p| *p >= Phase::Stopped).await;
 }
 
 async fn drained(worker: &Worker) {

@@ -1,28 +1,35 @@
 //! The whole story of one request, in one short file: decide, forward, respond, record.
 
 pub mod decide;
+mod frames;
 pub mod respond;
 pub mod response_body;
 #[cfg(test)]
 mod tests;
+pub mod tunnel;
+mod upgrade;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::admit::Admitted;
 use crate::config::gateway::HostHeader;
 use crate::credential;
-use crate::record::{Closer, Open, Outcome, Record, Transfer, Verdict};
+use crate::record::{Closer, Open, OpenTunnel, Outcome, Record, Transfer, Verdict};
 use crate::request::forwarded::X_REQUEST_ID;
 use crate::request::{ConnFacts, Facts, Forwarded, RequestId};
 use crate::snapshot::{Settings, Snapshot};
 use crate::timer::Timers;
+use crate::upstream::Upstream;
+use crate::upstream::answer::AnswerBody;
 use crate::upstream::body::{RequestBody, State};
 use crate::upstream::forward::{ForwardError, forward};
 use crate::upstream::headers::prepare_request;
@@ -32,6 +39,8 @@ use crate::vocab::denial::{Denial, Fault};
 use decide::{Decision, Permit, decide};
 use respond::{Refusal, refuse};
 use response_body::ResponseBody;
+use tunnel::Tunnel;
+use upgrade::Upgrade;
 
 /// What a worker lends to every exchange on it.
 pub struct Tools {
@@ -41,6 +50,16 @@ pub struct Tools {
     pub timers: Rc<Timers>,
     /// Upstream connections.
     pub pools: Rc<Pools>,
+    /// The grace of a drain is over: tunnels end.
+    pub ending: Rc<Cell<bool>>,
+}
+
+/// What a client gets.
+pub struct Reply {
+    /// Head and body.
+    pub response: Response<ResponseBody>,
+    /// What its connection, or its HTTP/2 stream, becomes once it has that.
+    pub tunnel: Option<Box<Tunnel>>,
 }
 
 /// Nobody is left to answer: the connection is closed.
@@ -61,8 +80,9 @@ pub fn handle(
     conn: &Rc<ConnFacts>,
     request_id: RequestId,
     request: Request<Incoming>,
-) -> Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Abandoned>>>> {
-    let (parts, body) = request.into_parts();
+) -> Pin<Box<dyn Future<Output = Result<Reply, Abandoned>>>> {
+    let (mut parts, body) = request.into_parts();
+    let upgrade = Upgrade::take(&mut parts);
     let Parts { method, uri, version, headers, .. } = parts;
     let now = tools.closer.clock.now();
     let (mut facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
@@ -83,8 +103,8 @@ pub fn handle(
     // Boxed: it is moved several times before it is polled.
     Box::pin(async move {
         match verdict {
-            Err(refusal) => Ok(refuse(&refusal, open, Outcome::Complete)),
-            Ok(permit) => pass_on(&tools, permit, open, headers, body).await,
+            Err(refusal) => Ok(refuse(&refusal, open, Outcome::Complete).into()),
+            Ok(permit) => pass_on(&tools, permit, open, (headers, body), upgrade).await,
         }
     })
 }
@@ -104,9 +124,9 @@ async fn pass_on(
     tools: &Tools,
     permit: Permit,
     mut open: Open,
-    mut headers: http::HeaderMap,
-    body: Incoming,
-) -> Result<Response<ResponseBody>, Abandoned> {
+    (mut headers, body): (HeaderMap, Incoming),
+    upgrade: Option<Upgrade>,
+) -> Result<Reply, Abandoned> {
     let Permit { admitted, upstream, credential, mut target } = permit;
     let settings = Arc::clone(&open.record().settings);
     if let Some(source) = &credential
@@ -114,7 +134,43 @@ async fn pass_on(
     {
         credential::strip(source, &mut headers, &mut target);
     }
-    let facts = &open.record().facts;
+    let upgrade = upgrade.filter(|_| body.is_end_stream());
+    prepare(&mut headers, open.record(), &admitted, &upstream, upgrade);
+
+    let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route());
+    let mut head = Request::new(());
+    *head.method_mut() = open.record().facts.method.clone();
+    *head.uri_mut() = target.into();
+    *head.headers_mut() = headers;
+
+    let transfer = open.transfer();
+    transfer.request_body.clone_from(&progress);
+    transfer.upstream = Some(Arc::clone(&upstream));
+    let lent = (&tools.pools, &tools.timers);
+    let result = forward(&admitted, &upstream, lent, (head, body), progress.as_deref(), &mut transfer.attempts).await;
+    open.upstream_has_answered();
+    match (result, upgrade) {
+        (Ok(answer), None) => Ok(respond::relay(answer, open, &admitted, &tools.timers).into()),
+        (Ok(answer), Some(upgrade)) if !upgrade.is_answered_by(&answer) => {
+            explain_failure(&ForwardError::Unasked, open)
+        }
+        (Ok(answer), Some(upgrade)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(switch(tools, &admitted, open, answer, upgrade))
+        }
+        (Ok(answer), Some(_)) => Ok(respond::relay(answer, open, &admitted, &tools.timers).into()),
+        (Err(error), _) => explain_failure(&error, open),
+    }
+}
+
+/// Makes of a client's headers those that the upstream gets.
+fn prepare(
+    headers: &mut HeaderMap,
+    record: &Record,
+    admitted: &Admitted,
+    upstream: &Upstream,
+    upgrade: Option<Upgrade>,
+) {
+    let Record { facts, conn, settings, .. } = record;
     let own;
     let asked = match &facts.host {
         Some(host) => host,
@@ -128,32 +184,39 @@ async fn pass_on(
         // A server's own name is put in its place when the server is known.
         HostHeader::Preserve | HostHeader::Upstream => asked,
     };
-    prepare_request(&mut headers, (facts, &open.record().conn), (asked, sent), &settings.passing.identity);
+    prepare_request(headers, (facts, conn), (asked, sent), &settings.passing.identity);
     if let Some(rewrite) = &admitted.route().rewrite {
-        rewrite.request.apply(&mut headers);
+        rewrite.request.apply(headers);
     }
-    introduce(&admitted, &mut headers, facts.request_id.header());
+    introduce(admitted, headers, facts.request_id.header());
+    if let Some(upgrade) = upgrade {
+        upgrade.ask(headers);
+    }
+}
 
-    let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route());
-    let mut head = Request::new(());
-    *head.method_mut() = facts.method.clone();
-    *head.uri_mut() = target.into();
-    *head.headers_mut() = headers;
+/// The upstream has agreed to another protocol: the exchange ends with that, and the tunnel begins.
+fn switch(tools: &Tools, admitted: &Admitted, open: Open, answer: Response<AnswerBody>, upgrade: Upgrade) -> Reply {
+    let record = OpenTunnel::behind(open.record(), open.closer());
+    let activity = &open.record().conn.activity;
+    if upgrade == Upgrade::Http1 {
+        activity.switch_protocols();
+    }
+    let busy = activity.begin();
+    let (parts, body) = answer.into_parts();
+    let tunnel = body
+        .into_tunnel()
+        .map(|far| Box::new(Tunnel::new(far, record, Rc::clone(&tools.timers), Rc::clone(&tools.ending), busy)));
+    Reply { response: respond::switched(parts, open, admitted, upgrade), tunnel }
+}
 
-    let transfer = open.transfer();
-    transfer.request_body.clone_from(&progress);
-    transfer.upstream = Some(Arc::clone(&upstream));
-    let lent = (&tools.pools, &tools.timers);
-    let result = forward(&admitted, &upstream, lent, (head, body), progress.as_deref(), &mut transfer.attempts).await;
-    open.upstream_has_answered();
-    match result {
-        Ok(answer) => Ok(respond::relay(answer, open, &admitted, &tools.timers)),
-        Err(error) => explain_failure(&error, open),
+impl From<Response<ResponseBody>> for Reply {
+    fn from(response: Response<ResponseBody>) -> Self {
+        Self { response, tunnel: None }
     }
 }
 
 /// Tells the upstream who calls. Set last, so that nothing a client sends can stand in their place.
-fn introduce(admitted: &Admitted, headers: &mut http::HeaderMap, request_id: HeaderValue) {
+fn introduce(admitted: &Admitted, headers: &mut HeaderMap, request_id: HeaderValue) {
     headers.insert(&X_REQUEST_ID, request_id);
     if let Some(key) = admitted.key() {
         for (name, value) in &key.identity {
@@ -162,7 +225,7 @@ fn introduce(admitted: &Admitted, headers: &mut http::HeaderMap, request_id: Hea
     }
 }
 
-fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Response<ResponseBody>, Abandoned> {
+fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Reply, Abandoned> {
     let (denial, outcome) = match error {
         ForwardError::Unavailable(_) => (Denial::UpstreamUnavailable, Outcome::UpstreamGone),
         ForwardError::Busy => (Denial::UpstreamBusy, Outcome::Complete),
@@ -178,5 +241,5 @@ fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Response<Resp
     };
     let transfer = open.transfer();
     transfer.failure = Some(denial);
-    Ok(refuse(&Refusal::new(denial), open, outcome))
+    Ok(refuse(&Refusal::new(denial), open, outcome).into())
 }

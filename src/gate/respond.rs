@@ -7,9 +7,11 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
+use http::response::Parts;
 use http::{Response, StatusCode, Version};
 
 use super::response_body::ResponseBody;
+use super::upgrade::Upgrade;
 use crate::admit::Admitted;
 use crate::limits::Reading;
 use crate::limits::report::{policy_header, set_headers, set_retry_after};
@@ -115,6 +117,25 @@ pub fn relay(
     timers: &Rc<Timers>,
 ) -> Response<ResponseBody> {
     let (mut parts, body) = answer.into_parts();
+    dress(&mut parts, &mut open, admitted);
+    Response::from_parts(parts, ResponseBody::streamed(body, open, timers))
+}
+
+/// Relays the upstream's 101: the exchange is over with it.
+pub(super) fn switched(
+    mut parts: Parts,
+    mut open: Open,
+    admitted: &Admitted,
+    upgrade: Upgrade,
+) -> Response<ResponseBody> {
+    dress(&mut parts, &mut open, admitted);
+    open.transfer().outcome = Outcome::Complete;
+    upgrade.agree(&mut parts.status, &mut parts.headers);
+    Response::from_parts(parts, ResponseBody::whole(Bytes::new(), open))
+}
+
+/// Takes off an answer's head what concerned the upstream's connection, and puts ours on it.
+fn dress(parts: &mut Parts, open: &mut Open, admitted: &Admitted) {
     strip_hop_by_hop(&mut parts.headers, |_| false);
     if let Some(rewrite) = &admitted.route().rewrite {
         rewrite.response.apply(&mut parts.headers);
@@ -128,7 +149,6 @@ pub fn relay(
     open.transfer().status = Some(parts.status.as_u16());
     parts.extensions.clear();
     parts.version = Version::HTTP_11;
-    Response::from_parts(parts, ResponseBody::streamed(body, open, timers))
 }
 
 fn set_audit_headers(headers: &mut HeaderMap, record: &Record) {

@@ -4,8 +4,8 @@ use http::Version;
 
 use super::line::{Line, name};
 use crate::keys::Key;
-use crate::record::{Record, Verdict};
-use crate::request::{ConnFacts, RequestId, Transport};
+use crate::record::{Record, TunnelRecord, Verdict};
+use crate::request::{ConnFacts, Forwarded, RequestId, Transport};
 use crate::upstream::body::Progress;
 use crate::vocab::denial::{Denial, Fault};
 
@@ -26,7 +26,7 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
     }
     line.word(name!("request_id"), record.facts.request_id.as_str());
     write_key(line, record);
-    write_client(line, record);
+    write_client(line, record.facts.forwarded.as_deref(), &record.conn);
     write_request(line, record);
     write_transfer(line, record);
     if let Some(reading) = &record.trail.reading {
@@ -58,10 +58,40 @@ pub(super) fn write_unreadable(
     line.word(name!("outcome"), outcome).number(name!("generation"), generation);
 }
 
+/// What became of a tunnel.
+pub(super) fn write_tunnel(line: &mut Line<'_>, record: &TunnelRecord) {
+    line.word(name!("request_id"), record.request_id.as_str());
+    if let Some(fault) = record.fault() {
+        line.word(name!("fault"), fault.as_str());
+    }
+    if let Some(key) = &record.key {
+        write_known_key(line, key);
+    }
+    write_client(line, record.forwarded.as_deref(), &record.conn);
+    if let Some(route) = &record.route {
+        line.text(name!("http.route"), route.name.as_bytes());
+    }
+    line.number(name!("http.request.body.size"), record.request_bytes)
+        .number(name!("http.response.body.size"), record.response_bytes);
+    if let Some(upstream) = &record.upstream {
+        line.text(name!("upstream.name"), upstream.name.as_bytes());
+    }
+    if let Some(address) = &record.address {
+        line.word(name!("upstream.address"), address);
+    }
+    line.number(name!("duration_us"), record.duration_us)
+        .word(name!("outcome"), record.outcome.as_str())
+        .number(name!("generation"), record.generation);
+}
+
+fn write_known_key(line: &mut Line<'_>, key: &Key) {
+    line.again(key.rendered.get_or_init(|| Line::fields(|line| write_key_entry(line, key))));
+}
+
 fn write_key(line: &mut Line<'_>, record: &Record) {
     let trail = &record.trail;
     if let Some(key) = &trail.key {
-        line.again(key.rendered.get_or_init(|| Line::fields(|line| write_key_entry(line, key))));
+        write_known_key(line, key);
     }
     if let Some(source) = &trail.source {
         line.text(name!("key.source"), source.as_bytes());
@@ -85,18 +115,18 @@ fn write_key_entry(line: &mut Line<'_>, key: &Key) {
 }
 
 /// Behind a proxy every request of a connection may come from somebody else.
-fn write_client(line: &mut Line<'_>, record: &Record) {
-    let Some(forwarded) = &record.facts.forwarded else {
-        return write_conn(line, &record.conn);
+fn write_client(line: &mut Line<'_>, forwarded: Option<&Forwarded>, conn: &ConnFacts) {
+    let Some(forwarded) = forwarded else {
+        return write_conn(line, conn);
     };
     match forwarded.client {
         Some(address) => line.word(name!("client.address"), &address.to_string()),
-        None => line.word(name!("client.address"), &record.conn.source.to_string()),
+        None => line.word(name!("client.address"), &conn.source.to_string()),
     };
     if let Some(port) = forwarded.port {
         line.number(name!("client.port"), port.into());
     }
-    write_peer(line, &record.conn);
+    write_peer(line, conn);
 }
 
 fn write_conn(line: &mut Line<'_>, conn: &ConnFacts) {

@@ -6,7 +6,7 @@ use super::decision;
 use super::line::{Line, TimeText};
 use super::sink::Sink;
 use crate::config::gateway::OnFull;
-use crate::record::{Reader, Record};
+use crate::record::{Reader, Record, TunnelRecord};
 use crate::request::{ConnFacts, RequestId};
 
 /// A buffer is handed to the writer when it is this full, and at least every 100 ms by the worker's tick.
@@ -83,6 +83,10 @@ impl Reader for Log {
     fn read(&self, record: &Record) {
         let event = decision::event(record);
         self.line(record.ended_us, event, |line| decision::write(line, record));
+    }
+
+    fn read_tunnel(&self, record: &TunnelRecord) {
+        self.line(record.ended_us, "tunnel", |line| decision::write_tunnel(line, record));
     }
 }
 

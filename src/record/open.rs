@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::tunnel::TunnelRecord;
 use crate::keys::Key;
 use crate::limits::Reading;
 use crate::request::{Busy, ConnFacts, Facts};
@@ -172,6 +173,9 @@ pub struct Open {
 pub trait Reader {
     /// The exchange is over.
     fn read(&self, record: &Record);
+
+    /// The tunnel is over.
+    fn read_tunnel(&self, record: &TunnelRecord);
 }
 
 /// What closes records.
@@ -202,6 +206,11 @@ impl Open {
 
     fn elapsed_us(&self) -> u64 {
         self.closer.clock.mono().saturating_sub(self.record.facts.now.mono) / 1_000
+    }
+
+    /// What closes it.
+    pub const fn closer(&self) -> &Rc<Closer> {
+        &self.closer
     }
 
     /// The record as it stands.

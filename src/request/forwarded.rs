@@ -29,7 +29,7 @@ const HOPS_MAX: usize = 64;
 const REQUEST_ID_MAX: usize = 128;
 
 /// What a trusted peer says of one request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
     /// Who sent it; absent where a proxy on a Unix socket does not say.
     pub client: Option<IpAddr>,

@@ -9,12 +9,22 @@ use http_body::{Body, Frame, SizeHint};
 use super::failure::Cause;
 use super::pool::Lease;
 use super::server::InFlight;
+use super::stream::Stream;
 use super::{h1, http2};
 
 /// A body, and the connection that it comes from.
 pub struct AnswerBody {
     kind: Kind,
-    _in_flight: InFlight,
+    in_flight: InFlight,
+}
+
+/// The far end of a tunnel: what was the connection of an exchange that ended with 101.
+pub struct Far {
+    /// The connection.
+    pub stream: Stream,
+    /// What the server has sent already.
+    pub early: Bytes,
+    _counted: (Lease, InFlight),
 }
 
 enum Kind {
@@ -25,11 +35,11 @@ enum Kind {
 
 impl AnswerBody {
     pub(super) const fn http1(body: h1::Body, lease: Lease, in_flight: InFlight) -> Self {
-        Self { kind: Kind::Http1(body, lease), _in_flight: in_flight }
+        Self { kind: Kind::Http1(body, lease), in_flight }
     }
 
     pub(super) const fn http2(body: http2::Body, in_flight: InFlight) -> Self {
-        Self { kind: Kind::Http2(body), _in_flight: in_flight }
+        Self { kind: Kind::Http2(body), in_flight }
     }
 
     /// The exchange is over: its connection goes back to the pool, if another exchange may follow on it.
@@ -39,6 +49,13 @@ impl AnswerBody {
         {
             lease.give_back(conn);
         }
+    }
+
+    /// The connection itself, after 101. HTTP/2 has none to give away.
+    pub fn into_tunnel(self) -> Option<Far> {
+        let Kind::Http1(body, lease) = self.kind else { return None };
+        let (stream, early) = body.into_tunnel();
+        Some(Far { stream, early, _counted: (lease, self.in_flight) })
     }
 
     /// Closes the connection, or resets the stream.

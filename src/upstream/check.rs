@@ -70,7 +70,8 @@ fn jittered(interval: Duration) -> Duration {
 
 /// Good is what is neither an error nor an answer to something else: 200 to 399.
 async fn ask(server: &Server, health: &Health, host: &HostHeader) -> Result<(), String> {
-    let Connected { stream, is_http2, .. } = connect(server, health.timeout).await.map_err(|error| plain(&error))?;
+    let Connected { stream, is_http2, .. } =
+        connect(server, health.timeout, false).await.map_err(|error| plain(&error))?;
     let host = match host {
         HostHeader::Literal(host) => host.clone(),
         HostHeader::Preserve | HostHeader::Upstream => server.authority.clone(),

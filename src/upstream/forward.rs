@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{HOST, UPGRADE};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody, State};
 use super::failure::{Cause, Failure};
-use super::pool::{Link, NoLink, Pools};
+use super::pool::{Link, NoLink, Pools, Wish};
 use super::server::Server;
 use super::{Upstream, http2};
 use crate::admit::Admitted;
@@ -144,7 +144,9 @@ impl Journey<'_> {
     ) -> Result<Response<AnswerBody>, Missed> {
         let in_flight = server.begin();
         let upstream = self.upstream;
-        let link = self.pools.link(server, (upstream.connect_timeout, upstream.queue_max), fresh).await;
+        let is_upgrade = self.head.headers().contains_key(UPGRADE);
+        let wish = Wish { fresh, http1: is_upgrade };
+        let link = self.pools.link(server, (upstream.connect_timeout, upstream.queue_max), wish).await;
         if upstream.host == HostHeader::Upstream {
             self.head.headers_mut().insert(HOST, server.authority.clone());
         }
@@ -175,7 +177,7 @@ impl Journey<'_> {
             }
         };
         match result {
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !is_upgrade => {
                 Err(Missed { error: ForwardError::Unasked, again: None, was_stale: false })
             }
             Ok(answer) => {

@@ -54,6 +54,15 @@ pub(super) enum Link {
     Http2(Rc<http2::Conn>),
 }
 
+/// What a connection has to be.
+#[derive(Clone, Copy)]
+pub(super) struct Wish {
+    /// None that was there before.
+    pub(super) fresh: bool,
+    /// HTTP/1.1, where the server leaves the choice: a WebSocket wants one to itself.
+    pub(super) http1: bool,
+}
+
 /// The place of an HTTP/1.1 connection in its pool.
 pub struct Lease {
     opened: Opened,
@@ -82,7 +91,7 @@ impl Pools {
         Rc::clone(&pools[server.pool])
     }
 
-    /// A connection to `server`: an idle one unless `fresh`, a new one, or one that somebody gives back.
+    /// A connection to `server`: an idle one, a new one, or one that somebody gives back.
     ///
     /// # Errors
     /// [`NoLink`]
@@ -90,15 +99,17 @@ impl Pools {
         self: &Rc<Self>,
         server: &Arc<Server>,
         (connect_timeout, queue_max): (Duration, usize),
-        fresh: bool,
+        wish: Wish,
     ) -> Result<Link, NoLink> {
         let pool = self.pool(server);
         if pool.waiting.get() == 0 {
-            if let Some(link) = self.checkout(&pool).filter(|_| !fresh) {
+            if !wish.fresh
+                && let Some(link) = self.checkout(&pool, wish)
+            {
                 return Ok(link);
             }
             if let Some(opened) = server.open() {
-                return self.connect(&pool, server, opened, connect_timeout).await.map_err(NoLink::Failed);
+                return self.connect(&pool, opened, connect_timeout, wish).await.map_err(NoLink::Failed);
             }
         }
         let _waiting = Waiting::begin(server, &pool, queue_max).ok_or(NoLink::QueueFull)?;
@@ -109,18 +120,18 @@ impl Pools {
                 // Whatever was missed, it is not missed for long.
                 () = tokio::time::sleep(TICK) => {}
             }
-            if let Some(link) = self.checkout(&pool) {
+            if let Some(link) = self.checkout(&pool, wish) {
                 return Ok(link);
             }
             if let Some(opened) = server.open() {
-                return self.connect(&pool, server, opened, connect_timeout).await.map_err(NoLink::Failed);
+                return self.connect(&pool, opened, connect_timeout, wish).await.map_err(NoLink::Failed);
             }
         }
     }
 
     /// A connection that can take a request now, the most recently used first.
-    fn checkout(self: &Rc<Self>, pool: &Pool) -> Option<Link> {
-        let shared = pool.shared.borrow().iter().find(|conn| conn.has_room()).cloned();
+    fn checkout(self: &Rc<Self>, pool: &Pool, wish: Wish) -> Option<Link> {
+        let shared = pool.shared.borrow().iter().find(|conn| !wish.http1 && conn.has_room()).cloned();
         if let Some(conn) = shared {
             conn.used_ms.set(self.timers.now_ms());
             return Some(Link::Http2(conn));
@@ -133,14 +144,9 @@ impl Pools {
         }
     }
 
-    async fn connect(
-        self: &Rc<Self>,
-        pool: &Pool,
-        server: &Arc<Server>,
-        opened: Opened,
-        timeout: Duration,
-    ) -> io::Result<Link> {
-        let Connected { stream, address, is_http2 } = Box::pin(connect(server, timeout)).await?;
+    async fn connect(self: &Rc<Self>, pool: &Pool, opened: Opened, timeout: Duration, wish: Wish) -> io::Result<Link> {
+        // Boxed: most requests never come here, and all would carry its state.
+        let Connected { stream, address, is_http2 } = Box::pin(connect(opened.server(), timeout, wish.http1)).await?;
         if is_http2 {
             let conn = Rc::new(http2::Conn::new(stream, address, opened).await?);
             conn.used_ms.set(self.timers.now_ms());

@@ -44,6 +44,7 @@ mod smuggling;
 mod tidy;
 mod tls;
 mod trusted_proxies;
+mod tunnels;
 mod unsupported;
 mod upstream_faults;
 mod upstream_health;

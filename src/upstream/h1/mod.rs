@@ -29,7 +29,7 @@ use super::stream::Stream;
 
 /// Room for one read at first, and the most that a connection on which reads come full grows to.
 const READ_MIN: usize = 8 << 10;
-const READ_MAX: usize = 64 << 10;
+const READ_MAX: usize = 32 << 10;
 /// Most interim responses (RFC 9110 §15.2) to one request.
 const INTERIM_MAX: usize = 32;
 

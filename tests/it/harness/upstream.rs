@@ -240,6 +240,11 @@ fn misbehave(mut out: &TcpStream, how: &str, is_head: bool, shared: &Shared) -> 
             return Ok(true);
         }
         "switch" => out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")?,
+        // Agrees to a WebSocket, and says whatever it is told.
+        "socket" => {
+            out.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n")?;
+            drop(io::copy(&mut { out }, &mut { out }));
+        }
         "reset" => reset(out)?,
         "hangup" => {}
         "garbage" => out.write_all(b"this is not HTTP at all\r\n\r\n")?,

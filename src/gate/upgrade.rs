@@ -1,0 +1,137 @@
+//! WebSockets ask for their connection, or their HTTP/2 stream, to become a tunnel. Nothing else is let through that door:
+//! `Upgrade: h2c` least of all, behind which requests would pass that nobody has looked at.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
+};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+use hyper::ext::Protocol;
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// How a WebSocket is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    /// `Upgrade: websocket` (RFC 6455 §4.1).
+    Http1,
+    /// Extended CONNECT (RFC 8441 §4).
+    Http2,
+}
+
+impl Upgrade {
+    /// What a request asks for. Over HTTP/2 its method becomes that of the handshake over HTTP/1.1: routes, keys and the
+    /// upstream know a WebSocket by that.
+    pub(super) fn take(parts: &mut Parts) -> Option<Self> {
+        if parts.version == Version::HTTP_2 {
+            let asks = parts.method == Method::CONNECT
+                && parts.extensions.get::<Protocol>().is_some_and(|it| it.as_str().eq_ignore_ascii_case("websocket"));
+            return asks.then(|| {
+                parts.method = Method::GET;
+                Self::Http2
+            });
+        }
+        let asks = parts.version == Version::HTTP_11
+            && parts.method == Method::GET
+            && parts.headers.contains_key(UPGRADE)
+            && has_token(&parts.headers, &CONNECTION, "upgrade")
+            && has_token(&parts.headers, &UPGRADE, "websocket");
+        asks.then_some(Self::Http1)
+    }
+
+    /// Asks the upstream for the same, by HTTP/1.1, after what concerns the client's connection was removed.
+    pub(super) fn ask(self, headers: &mut HeaderMap) {
+        headers.remove(TE);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, WEBSOCKET);
+        if self == Self::Http2 {
+            // A nonce, which RFC 8441 §5 does without.
+            let mut nonce = [0; 16];
+            let nonce = getrandom::fill(&mut nonce).ok().and_then(|()| STANDARD.encode(nonce).try_into().ok());
+            headers.insert(
+                SEC_WEBSOCKET_KEY,
+                nonce.unwrap_or_else(|| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA==")),
+            );
+        }
+    }
+
+    /// Whether the upstream's answer is one to the question: 101 to `websocket`, or a refusal. Over HTTP/2 a success that
+    /// is no 101 would be taken for a tunnel.
+    pub(super) fn is_answered_by<B>(self, response: &Response<B>) -> bool {
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => has_token(response.headers(), &UPGRADE, "websocket"),
+            status => self == Self::Http1 || !status.is_success(),
+        }
+    }
+
+    /// Tells the client that it has its tunnel.
+    pub(super) fn agree(self, status: &mut StatusCode, headers: &mut HeaderMap) {
+        match self {
+            Self::Http1 => {
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, WEBSOCKET);
+            }
+            Self::Http2 => {
+                headers.remove(SEC_WEBSOCKET_ACCEPT);
+                *status = StatusCode::OK;
+            }
+        }
+    }
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let tokens = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    tokens.map(<[u8]>::trim_ascii).any(|it| it.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn asked(method: &str, version: Version, connection: &str, upgrade: &str) -> Option<Upgrade> {
+        let request = Request::builder()
+            .method(method)
+            .version(version)
+            .header("connection", connection)
+            .header("upgrade", upgrade)
+            .body(())
+            .expect("a request");
+        Upgrade::take(&mut request.into_parts().0)
+    }
+
+    #[test]
+    fn only_a_websocket_is_an_upgrade() {
+        for (method, version, connection, upgrade, expected) in [
+            ("GET", Version::HTTP_11, "Upgrade", "websocket", true),
+            ("GET", Version::HTTP_11, "keep-alive, upgrade", "WebSocket", true),
+            ("POST", Version::HTTP_11, "Upgrade", "websocket", false),
+            ("GET", Version::HTTP_10, "Upgrade", "websocket", false),
+            ("GET", Version::HTTP_2, "Upgrade", "websocket", false),
+            ("GET", Version::HTTP_11, "keep-alive", "websocket", false),
+            ("GET", Version::HTTP_11, "Upgrade", "h2c", false),
+            ("GET", Version::HTTP_11, "Upgrade, HTTP2-Settings", "h2c", false),
+            ("GET", Version::HTTP_11, "Upgrade", "TLS/1.0", false),
+            ("GET", Version::HTTP_11, "Upgrade", "websockets", false),
+        ] {
+            let asked = asked(method, version, connection, upgrade);
+            assert_eq!(asked, expected.then_some(Upgrade::Http1), "{method} {connection} {upgrade}");
+        }
+    }
+
+    #[test]
+    fn over_http2_the_method_becomes_that_of_the_handshake() {
+        let mut parts = Request::connect("https://a.example/chat")
+            .version(Version::HTTP_2)
+            .body(())
+            .expect("a request")
+            .into_parts()
+            .0;
+        assert_eq!(Upgrade::take(&mut parts), None);
+        parts.extensions.insert(Protocol::from_static("websocket"));
+        assert_eq!(Upgrade::take(&mut parts), Some(Upgrade::Http2));
+        assert_eq!(parts.method, Method::GET);
+    }
+}
