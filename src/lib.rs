@@ -19,6 +19,7 @@
 //! | limits | [`admit`] | [`admit::Admitted`] | `rate_limited`, `ip_limited`, `total_limited` |
 //! | upstream | [`upstream::forward`] | a response head | `upstream_unavailable`, `upstream_timeout`, `upstream_error`, `upstream_busy` |
 //! | respond | [`gate::respond`] | a response whose body carries the open record | – |
+//! | tunnel | [`gate::tunnel`], after a 101 | bytes both ways, and a line when they end | – |
 //! | record | [`gate::response_body`], or dropping [`record::Open`] | exactly one line, [`observe::decision`] | – |
 //!
 //! [`gate::handle`] tells this story in code. What each refusal says to the client and to the log is the table in
