@@ -221,6 +221,7 @@ impl Facts {
             Err(denial) => (None, 0, Err(denial)),
         };
         let verdict = verdict.and_then(|()| form(&method, &uri));
+        let verdict = verdict.and_then(|()| if version == Version::HTTP_2 { downgrade(&uri, headers) } else { Ok(()) });
         let path_and_query = uri.into_parts().path_and_query.map_or_else(root, with_path);
         let user_agent = headers.get(USER_AGENT).cloned();
         let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
@@ -286,12 +287,23 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<(Head
 /// RFC 9112 §3.2: of the four forms of a target, `*` is for OPTIONS and an authority alone for CONNECT. What names another
 /// scheme than ours asks for something that is not here. HTTP/2 has the same parts under other names.
 fn form(method: &Method, uri: &Uri) -> Result<(), Denial> {
-    let is_good = match (uri.scheme_str(), uri.authority()) {
+    let is_ours = match (uri.scheme_str(), uri.authority()) {
         (Some(scheme), _) => scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"),
         (None, Some(_)) => *method == Method::CONNECT,
-        (None, None) => uri.path() != "*" || *method == Method::OPTIONS,
+        (None, None) => true,
     };
+    let is_good = is_ours && (uri.path() != "*" || *method == Method::OPTIONS);
     if is_good { Ok(()) } else { Err(Denial::MalformedRequest) }
+}
+
+/// What the frames of HTTP/2 leave open, and HTTP/1.1 would carry as something else: a `:path` that does not begin with a
+/// slash (RFC 9113 §8.3.1), a length said twice, and names that some servers take for those that frame. The rest the
+/// parser has refused: control characters, upper-case names, what concerns a connection, a length that is not the body's.
+fn downgrade(uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
+    let path_is_good = uri.path_and_query().is_none_or(|target| target.as_str().starts_with(['/', '*']));
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
+    let is_alike = ["content_length", "transfer_encoding"].iter().any(|name| headers.contains_key(*name));
+    if path_is_good && lengths && !is_alike { Ok(()) } else { Err(Denial::MalformedRequest) }
 }
 
 fn root() -> PathAndQuery {

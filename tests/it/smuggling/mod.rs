@@ -1,7 +1,9 @@
 //! What is smuggled: bytes that two servers read differently. Each row is either refused, or forwarded in one form that
 //! nobody can read differently; a request without a key that hides behind it never reaches the upstream.
 
+mod answers;
 mod chunks;
+mod downgrade;
 mod framing;
 mod heads;
 mod peers;
