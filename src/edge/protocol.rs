@@ -163,6 +163,11 @@ fn http1_builder(http: &Http) -> http1::Builder {
 fn http2_builder(http: &Http) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder.max_concurrent_streams(http.h2_streams_max).max_header_list_size(http.header_bytes_max);
+    // Streams that were reset before anyone looked at them, and those that we had to reset: a client that makes more of
+    // either is sent GOAWAY (CVE-2023-44487 and its kin).
+    builder.max_pending_accept_reset_streams(20).max_local_error_reset_streams(64);
+    // No pings: a connection without requests has `idle_timeout`, one whose client takes nothing `body_idle_timeout`, and
+    // windows of 1 MiB bound what a connection may send that nobody takes yet.
     // WebSockets over HTTP/2 (RFC 8441).
     builder.enable_connect_protocol();
     builder

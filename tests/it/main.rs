@@ -15,6 +15,7 @@ mod demo;
 mod drain;
 mod edges;
 mod endurance;
+mod floods;
 mod framing;
 mod headers;
 mod http2;
