@@ -10,6 +10,7 @@ mod canary;
 mod check;
 mod client_limits;
 mod commands;
+mod corpora;
 mod credentials;
 mod demo;
 mod drain;

@@ -53,7 +53,7 @@ fn rust_files(under: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(under).unwrap_or_else(|e| panic!("{}: {e}", under.display())).flatten() {
         let path = entry.path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("fuzz/target") {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|e| e == "rs") {
             files.push(path);
