@@ -159,6 +159,9 @@ pub(super) const ROWS: &[Row] = &[
     Row("an upgrade to h2c", "GET @ HTTP/1.1\r\n{h}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", Passes("")),
     Row("an upgrade to h2c that is not announced", "GET @ HTTP/1.1\r\n{h}Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", Passes("")),
     Row("an upgrade with a body", "POST @ HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 33\r\n\r\n", Passes(HIDDEN)),
+    Row("a WebSocket that is not granted", "GET @ HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", Passes("")),
+    Row("a WebSocket of no version", "GET @ HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 1337\r\n\r\n", Passes("")),
+    Row("a WebSocket with a body", "GET @ HTTP/1.1\r\n{h}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nContent-Length: 33\r\n\r\n", Passes(HIDDEN)),
     Row("a close that is no end", "POST @ HTTP/1.1\r\n{h}Connection: close\r\nContent-Length: 33\r\n\r\n", Passes(HIDDEN)),
     Row("a method in a field", "POST @ HTTP/1.1\r\n{h}X-HTTP-Method-Override: CONNECT\r\n\r\n", Passes("")),
 ];

@@ -187,5 +187,8 @@ pub(super) const ROWS: &[Row] = &[
     Row("a CR in the target", "GET @\rb HTTP/1.1\r\n{h}\r\n", Refused),
     Row("a quote in the target", "GET @?\"b\" HTTP/1.1\r\n{h}\r\n", Refused),
     Row("broken UTF-8 in the target", "GET @\u{ff}\u{fe} HTTP/1.1\r\n{h}\r\n", Refused),
+    Row("TRACE", "TRACE @ HTTP/1.1\r\n{h}\r\n", Answered(405)),
+    Row("CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n{k}\r\n", Answered(405)),
+    Row("CONNECT to a path", "CONNECT @ HTTP/1.1\r\n{h}\r\n", Answered(405)),
     Row("a request without a key", "GET @ HTTP/1.1\r\nHost: a\r\n\r\n", Answered(401)),
 ];

@@ -89,7 +89,9 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         };
         for request in &whole[answered..] {
             let body = if request.method == "HEAD" { "" } else { "ok" };
-            if write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}").is_err() {
+            // At once: a body that waits for an acknowledgement of its head costs 40 ms.
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}");
+            if stream.write_all(answer.as_bytes()).is_err() {
                 return;
             }
         }
