@@ -51,6 +51,17 @@ impl Program {
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap_or_else(|e| panic!("{e}: {}", self.errors.text()));
     }
 
+    /// Every JSON object it has printed.
+    pub(crate) fn said(&self) -> Vec<Value> {
+        parse(&self.output.lines().life)
+    }
+
+    /// The first object with a field of this name.
+    pub(crate) fn word(&self, field: &str) -> Value {
+        let found = poll(PATIENCE * 2, || self.said().into_iter().find(|l| !l[field].is_null()));
+        found.unwrap_or_else(|| panic!("no {field} in {:#?}\n{}", self.said(), self.errors.text()))
+    }
+
     /// Waits for its end and gives everything it printed.
     pub(crate) fn finish(mut self, limit: Duration) -> Ran {
         drop(self.child.stdin.take());

@@ -52,7 +52,7 @@ fn test_tools() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-tools"), PathBuf::from)
 }
 
-/// The python of the test tools, which has httpx and grpcio.
+/// The python of the test tools, which has httpx, websockets and grpcio.
 pub(crate) fn python() -> Command {
     let path = test_tools().join("venv/bin/python");
     assert!(path.is_file(), "the test tools' python is missing: tests/run installs it");

@@ -4,10 +4,10 @@ use std::thread;
 
 use serde_json::json;
 
-use super::{ca, front, grpc};
+use super::{bearer, ca, front, grpc, ws, ws_server_on, ws_url, wss_url};
 use crate::harness::{Key, Program, curl_ok, python_http_server};
 
-/// One gateway before a Unix socket, an HTTP/1.0 server and h2c.
+/// One gateway before a Unix socket, an HTTP/1.0 server, h2c and a Unix socket with WebSockets.
 #[test]
 fn every_kind_of_server_at_once() {
     let (folder, key) = (tempfile::tempdir().unwrap(), Key::new());
@@ -15,11 +15,13 @@ fn every_kind_of_server_at_once() {
     std::fs::write(folder.path().join("f.txt"), "file").unwrap();
     let mut events = Program::python("events_server.py", &[socket("events.sock")]);
     events.port();
+    let _sockets = ws_server_on(&socket("ws.sock"));
     let old = python_http_server(folder.path(), "HTTP/1.0");
     let (_calls, calls_url) = grpc::server();
     let mut config = String::new();
     for (name, path, url) in [
         ("events", "/events-app/*", format!("unix:{}", socket("events.sock").display())),
+        ("sockets", "/ws/*", format!("unix:{}", socket("ws.sock").display())),
         ("calls", "/keyward.Test/*", calls_url),
         ("old", "/*", old.url()),
     ] {
@@ -31,6 +33,12 @@ fn every_kind_of_server_at_once() {
     thread::scope(|scope| {
         for tls in [false, true] {
             let (gateway, key, auth, ca) = (&gateway, &key, &auth, &ca);
+            scope.spawn(move || {
+                let url = if tls { wss_url(gateway, "/ws/echo") } else { ws_url(gateway, "/ws/echo") };
+                let job = json!({ "headers": bearer(key), "ca": tls.then_some(ca), "steps": [["echo_bytes", 500_000], ["ping"]] });
+                let said = ws(&url, job);
+                assert_eq!((&said[1]["same"], &said.last().unwrap()["code"]), (&json!(true), &json!(1000)), "{said:#?}");
+            });
             scope.spawn(move || {
                 let said =
                     grpc::calls(gateway, tls, &grpc::metadata(key), &json!([["chat", "a", "b"], ["big", 1_000_000]]));
@@ -51,7 +59,9 @@ fn every_kind_of_server_at_once() {
         }
     });
     let routes = |name: &str| gateway.decisions().iter().filter(|l| l["http.route"] == name).count();
-    crate::harness::eventually("every line", || (["events", "calls", "old"].map(routes) == [40, 4, 40]).then_some(()));
+    crate::harness::eventually("every line", || {
+        (["events", "sockets", "calls", "old"].map(routes) == [40, 2, 4, 40]).then_some(())
+    });
     let line = gateway.wait_decision("a line", |l| l["http.route"] == "events");
     assert!(line["upstream.address"].as_str().unwrap().contains("events.sock"), "{line:#}");
 }
