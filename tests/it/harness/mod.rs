@@ -30,6 +30,7 @@ pub(crate) use keys::{Key, base62_crc, filler_entries, secrets_in};
 pub(crate) use load::Wrk;
 pub(crate) use program::Program;
 pub(crate) use setup::{Setup, free_port, write_certificate};
+pub(crate) use tools::test_tools;
 pub(crate) use tools::{
     Server, curl, curl_ok, nginx, nginx_with, python, python_http_server, served_by, server_that_names_its_port,
     sha256_hex, tool,

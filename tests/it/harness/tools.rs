@@ -47,7 +47,7 @@ pub(crate) fn tool(name: &str) -> Command {
 }
 
 /// Where `tests/run` installs what is not a package of the system.
-fn test_tools() -> PathBuf {
+pub(crate) fn test_tools() -> PathBuf {
     std::env::var_os("KEYWARD_TEST_TOOLS")
         .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("test-tools"), PathBuf::from)
 }

@@ -1,5 +1,6 @@
 //! Protocols end to end, between clients and servers that none of us wrote.
 
+mod autobahn;
 mod curl;
 mod events;
 mod fronts;
