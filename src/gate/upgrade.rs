@@ -3,12 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use hyper::ext::Protocol;
+
+use crate::vocab::header::has_word;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -36,8 +36,8 @@ impl Upgrade {
         let asks = parts.version == Version::HTTP_11
             && parts.method == Method::GET
             && parts.headers.contains_key(UPGRADE)
-            && has_token(&parts.headers, &CONNECTION, "upgrade")
-            && has_token(&parts.headers, &UPGRADE, "websocket");
+            && has_word(&parts.headers, &CONNECTION, "upgrade")
+            && has_word(&parts.headers, &UPGRADE, "websocket");
         asks.then_some(Self::Http1)
     }
 
@@ -61,7 +61,7 @@ impl Upgrade {
     /// is no 101 would be taken for a tunnel.
     pub(super) fn is_answered_by<B>(self, response: &Response<B>) -> bool {
         match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => has_token(response.headers(), &UPGRADE, "websocket"),
+            StatusCode::SWITCHING_PROTOCOLS => has_word(response.headers(), &UPGRADE, "websocket"),
             status => self == Self::Http1 || !status.is_success(),
         }
     }
@@ -79,11 +79,6 @@ impl Upgrade {
             }
         }
     }
-}
-
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let tokens = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    tokens.map(<[u8]>::trim_ascii).any(|it| it.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::Passing;
 use crate::request::forwarded::{X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::request::{ConnFacts, Facts};
 use crate::route::Route;
-use crate::vocab::header::is_spelling_of;
+use crate::vocab::header::{has_word, is_spelling_of};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -94,8 +94,7 @@ pub fn prepare_request(
 
 /// `TE` is the one hop-by-hop field that is passed on, and only as far as it asks for trailers (RFC 9110 §10.1.4).
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(TE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+    has_word(headers, &TE, "trailers")
 }
 
 /// Removes from a request's trailers what must not come in by that door: what frames or routes a message (RFC 9110

@@ -1,4 +1,6 @@
-//! Names of headers as servers read them.
+//! Names and lists in headers as servers read them.
+
+use http::{HeaderMap, HeaderName};
 
 /// Whether a server may take one name for the other: many turn both into the same variable (`HTTP_X_A` in CGI, WSGI, Rack),
 /// so that `_` is `-`. Both names are in lower case, as `HeaderName` has them.
@@ -7,9 +9,30 @@ pub fn is_spelling_of(name: &str, other: &str) -> bool {
     name.len() == other.len() && name.as_bytes().iter().zip(other.as_bytes()).all(same)
 }
 
+/// Whether a field that is a list of words (RFC 9110 §5.6.1) has this one, in any case, on any of its lines.
+pub fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let words = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    words.map(<[u8]>::trim_ascii).any(|it| it.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
+    use http::header::CONNECTION;
+
+    #[test]
+    fn a_word_is_found_whole_and_on_any_line() {
+        let mut headers = HeaderMap::new();
+        for line in ["keep-alive , Upgrade", "", "x-close"] {
+            headers.append(CONNECTION, HeaderValue::from_static(line));
+        }
+        for (word, found) in
+            [("keep-alive", true), ("upgrade", true), ("x-close", true), ("close", false), ("keep", false)]
+        {
+            assert_eq!(has_word(&headers, &CONNECTION, word), found, "{word}");
+        }
+    }
 
     #[test]
     fn an_underscore_is_a_dash() {

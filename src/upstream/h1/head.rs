@@ -7,6 +7,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use crate::upstream::failure::Malformed;
+use crate::vocab::header::has_word;
 
 /// Longest response head.
 const HEAD_MAX: usize = 64 << 10;
@@ -166,10 +167,7 @@ fn read_length(text: &[u8]) -> Option<u64> {
 
 /// RFC 9112 §9.3.
 fn keeps_alive(version: u8, headers: &HeaderMap) -> bool {
-    let says = |option: &str| {
-        let lines = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-        lines.map(<[u8]>::trim_ascii).any(|word| word.eq_ignore_ascii_case(option.as_bytes()))
-    };
+    let says = |option| has_word(headers, &CONNECTION, option);
     if !headers.contains_key(CONNECTION) {
         return version == 1;
     }
