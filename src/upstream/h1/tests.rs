@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -13,7 +15,7 @@ use tokio::net::UnixStream;
 use super::*;
 
 fn run<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(future)
 }
 
@@ -130,6 +132,57 @@ fn a_body_goes_out_while_the_answer_comes_in() {
         let text = String::from_utf8_lossy(&received);
         assert!(text.starts_with(&format!("POST /a HTTP/1.1\r\ncontent-length: {}\r\n\r\nxxx", large.len())));
         assert!(received.len() > large.len());
+    });
+}
+
+/// Both ends of a connection over TLS, with as little room between them as the system allows.
+async fn narrow_tls_pair() -> (Box<Conn>, tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
+    let named = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = named.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(named.signing_key.serialize_der()).expect("a key");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.clone()).expect("a root");
+    let theirs = rustls::ServerConfig::builder().with_no_client_auth();
+    let theirs = theirs.with_single_cert(vec![certificate], key).expect("a configuration");
+    let ours = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    socket2::SockRef::from(&listener).set_recv_buffer_size(4 << 10).expect("a small buffer");
+    let stream =
+        tokio::net::TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+    socket2::SockRef::from(&stream).set_send_buffer_size(4 << 10).expect("a small buffer");
+    let (server, _) = listener.accept().await.expect("a connection");
+    let (ours, theirs) = (tokio_rustls::TlsConnector::from(Arc::new(ours)), Arc::new(theirs));
+    let name = "localhost".try_into().expect("a name");
+    let (client, server) =
+        tokio::join!(ours.connect(name, stream), tokio_rustls::TlsAcceptor::from(theirs).accept(server));
+    let stream = Stream::Tls(Box::new(client.expect("a handshake")));
+    (Box::new(Conn::new(stream, Rc::from("test"))), server.expect("a handshake"))
+}
+
+#[test]
+fn what_tls_holds_back_of_a_request_goes_out_as_soon_as_there_is_room() {
+    run(async {
+        // Of these lengths, the end of one at least finds the socket full, and room left in the buffer of TLS.
+        for length in (16 << 10..256 << 10).step_by(16 << 10) {
+            let (conn, mut server) = narrow_tls_pair().await;
+            let request = Request::post("/a").body(()).expect("a request");
+            let body = RequestBody::default().again(Bytes::from(vec![b'x'; length]));
+            let exchange = async {
+                tokio::join!(conn.send(&request, body), async {
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    let (mut read, mut piece) = (0, vec![0; 64 << 10]);
+                    while read < length {
+                        read += server.read(&mut piece).await.expect("bytes");
+                    }
+                    server.write_all(b"HTTP/1.1 204 Read\r\n\r\n").await.expect("room");
+                })
+            };
+            let done = tokio::time::timeout(Duration::from_secs(10), exchange).await;
+            let (sent, ()) = done.unwrap_or_else(|_| panic!("{length} bytes did not come through"));
+            assert_eq!(sent.map_err(|failure| failure.cause).expect("an answer").status, 204);
+        }
     });
 }
 

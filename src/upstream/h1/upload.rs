@@ -29,6 +29,8 @@ pub(super) struct Upload {
     /// `data` is a chunk, and the end of its line is not in `bytes` yet.
     owes_line_end: bool,
     has_sent: bool,
+    /// TLS may hold back some of what it was given.
+    is_held_back: bool,
     taken: Taken,
 }
 
@@ -55,7 +57,7 @@ impl Upload {
     pub(super) fn begin(&mut self, head: &Request<()>, body: RequestBody) {
         let framing = framing(head.method(), &body);
         self.bytes.clear();
-        (self.written, self.has_sent, self.taken) = (0, false, Taken::Nothing);
+        (self.written, self.has_sent, self.is_held_back, self.taken) = (0, false, false, Taken::Nothing);
         write_request(&mut self.bytes, head, framing);
         self.is_chunked = framing == Framing::Chunked;
         self.body = (!body.is_end_stream()).then_some(body);
@@ -63,7 +65,7 @@ impl Upload {
 
     /// All of it is with the operating system.
     pub(super) fn is_done(&self) -> bool {
-        self.body.is_none() && self.is_written()
+        self.body.is_none() && self.is_written() && !self.is_held_back
     }
 
     /// At least one byte is with the operating system.
@@ -96,8 +98,8 @@ impl Upload {
             let is_waiting = self.fill(context)?;
             ready!(self.poll_write(stream, context)).map_err(UploadError::Server)?;
             if self.is_written() && (is_waiting || self.body.is_none()) {
-                // TLS may hold back what it was given.
                 ready!(Pin::new(&mut *stream).poll_flush(context)).map_err(UploadError::Server)?;
+                self.is_held_back = false;
                 return if is_waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
         }
@@ -118,7 +120,9 @@ impl Upload {
                 Some(Err(frame)) => self.finish(frame.into_trailers().ok().as_ref()),
                 None => self.finish(None),
             }
-            if self.body.as_ref().is_some_and(Body::is_end_stream) {
+            // What ends a chunked body goes behind its last chunk, which may not be in `bytes`.
+            let may_finish = self.data.is_empty() || !self.is_chunked;
+            if may_finish && self.body.as_ref().is_some_and(Body::is_end_stream) {
                 self.finish(None);
             }
         }
@@ -170,7 +174,7 @@ impl Upload {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.has_sent = true;
+            (self.has_sent, self.is_held_back) = (true, true);
             if self.bytes.is_empty() {
                 self.data.advance(written);
                 if self.data.is_empty() {
