@@ -108,15 +108,18 @@ async fn exchange(
         Protocol::Http2 => true,
         Protocol::ByPreface => {
             let sniffed = poll_fn(|context| match socket.poll_preface(context) {
-                Poll::Ready(found) => Poll::Ready(found.ok()),
+                Poll::Ready(found) => Poll::Ready(Some(found)),
                 Poll::Pending => Waiting { worker: &worker, progress: &progress, may_drain: true }
                     .poll(&mut watch, context)
                     .map(|()| None),
             });
             match sniffed.await {
-                Some(is_http2) => is_http2,
+                Some(Ok(is_http2)) => is_http2,
+                Some(Err(_)) if progress.has_partial_head() => {
+                    return note_unreadable(&worker, &conn, None, "client_gone");
+                }
                 None if progress.has_partial_head() => return note_unreadable(&worker, &conn, None, "timeout"),
-                None => return,
+                Some(Err(_)) | None => return,
             }
         }
     };

@@ -21,6 +21,20 @@ fn a_client_that_leaves_during_the_answer_has_one_line() {
 }
 
 #[test]
+fn a_client_that_leaves_during_the_head_has_one_line() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
+    // The first two may still become the preface of HTTP/2.
+    for (at, part) in ["P", "PRI * HTTP/2.0\r\n", "PO", "GET / HTTP/1.1\r\nHost: a"].iter().enumerate() {
+        let mut conn = gateway.connect();
+        conn.write(part.as_bytes()).unwrap();
+        drop(conn);
+        let line = eventually("its line", || gateway.decisions().into_iter().nth(at));
+        assert_eq!(line["outcome"], "client_gone", "{part:?}: {line:#}");
+    }
+}
+
+#[test]
 fn a_client_that_leaves_before_the_answer_has_one_line() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
