@@ -3,7 +3,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
+};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use hyper::ext::Protocol;
@@ -66,8 +68,10 @@ impl Upgrade {
         }
     }
 
-    /// Tells the client that it has its tunnel.
+    /// Tells the client that it has its tunnel. Such an answer has no body, whatever the upstream says of its length
+    /// (RFC 9110 §8.6, §9.3.6).
     pub(super) fn agree(self, status: &mut StatusCode, headers: &mut HeaderMap) {
+        headers.remove(CONTENT_LENGTH);
         match self {
             Self::Http1 => {
                 headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -113,6 +117,16 @@ mod tests {
         ] {
             let asked = asked(method, version, connection, upgrade);
             assert_eq!(asked, expected.then_some(Upgrade::Http1), "{method} {connection} {upgrade}");
+        }
+    }
+
+    #[test]
+    fn an_agreement_has_no_body() {
+        for (upgrade, expected) in [(Upgrade::Http1, 101), (Upgrade::Http2, 200)] {
+            let mut headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("5"))]);
+            let mut status = StatusCode::SWITCHING_PROTOCOLS;
+            upgrade.agree(&mut status, &mut headers);
+            assert_eq!((status.as_u16(), headers.get(CONTENT_LENGTH)), (expected, None));
         }
     }
 
