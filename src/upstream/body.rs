@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::Passing;
 use super::headers::strip_trailers;
+use super::http2::Place;
 use crate::request::MalformedBody;
 use crate::route::Route;
 use crate::timer::{Timers, Watch};
@@ -45,6 +46,16 @@ pub enum State {
     TooLarge,
 }
 
+impl State {
+    /// It came to an end that is not its own.
+    pub const fn has_failed(self) -> bool {
+        match self {
+            Self::Stalled | Self::Broken | Self::Malformed | Self::TooLarge => true,
+            Self::Underway | Self::Sent => false,
+        }
+    }
+}
+
 impl Progress {
     /// Bytes read so far.
     pub fn bytes(&self) -> u64 {
@@ -73,6 +84,8 @@ pub struct RequestBody {
     /// Was read before, for an attempt that failed.
     again: Option<Bytes>,
     streamed: Option<Streamed>,
+    /// Of the HTTP/2 connection that it is sent on.
+    _place: Option<Rc<Place>>,
 }
 
 struct Streamed {
@@ -100,7 +113,17 @@ impl RequestBody {
         let watch = Watch::new(Rc::clone(timers));
         let (passing, route) = (Arc::clone(passing), Arc::clone(route));
         let streamed = Streamed { incoming, progress: Rc::clone(&progress), watch, passing, route };
-        (Self { again: None, streamed: Some(streamed) }, Some(progress))
+        (Self { again: None, streamed: Some(streamed), _place: None }, Some(progress))
+    }
+
+    /// How far the client's body has come, if there is one.
+    pub(super) fn progress(&self) -> Option<Rc<Progress>> {
+        self.streamed.as_ref().map(|body| Rc::clone(&body.progress))
+    }
+
+    /// The same body, sent on a stream of HTTP/2 that lasts as long as it does.
+    pub(super) fn on(self, place: Option<Rc<Place>>) -> Self {
+        Self { _place: place, ..self }
     }
 
     /// The same body once more, `data` being all that was read of it.

@@ -19,7 +19,7 @@ use super::pool::{Link, NoLink, Pools, Wish};
 use super::server::Server;
 use super::{Upstream, http2};
 use crate::admit::Admitted;
-use crate::config::gateway::HostHeader;
+use crate::config::gateway::{HostHeader, Protocol};
 use crate::timer::{Timers, Watch};
 
 /// Why there is no response.
@@ -145,7 +145,8 @@ impl Journey<'_> {
         let in_flight = server.begin();
         let upstream = self.upstream;
         let is_upgrade = self.head.headers().contains_key(UPGRADE);
-        let wish = Wish { fresh, http1: is_upgrade };
+        // Where it has no choice, a connection of its own would be no other.
+        let wish = Wish { fresh, http1: is_upgrade && server.protocol == Protocol::Auto };
         let link = self.pools.link(server, (upstream.connect_timeout, upstream.queue_max), wish).await;
         if upstream.host == HostHeader::Upstream {
             self.head.headers_mut().insert(HOST, server.authority.clone());
@@ -161,12 +162,14 @@ impl Journey<'_> {
                 });
                 (result, is_reused)
             }
-            Ok(Link::Http2(conn)) => {
+            Ok(Link::Http2 { conn, is_reused }) => {
                 self.attempts.address = Some(Rc::clone(&conn.address));
                 self.shared = Some(Rc::clone(&conn));
                 let result = conn.send(&self.head, body).await;
                 self.shared = None;
-                (result.map(|answer| answer.map(|body| AnswerBody::http2(body, in_flight))), false)
+                // It had said goodbye before the request was there: what others have underway goes on.
+                let has_left = is_reused && result.as_ref().is_err_and(|failure| failure.unseen);
+                (result.map(|answer| answer.map(|body| AnswerBody::http2(body, in_flight))), has_left)
             }
             Err(NoLink::QueueFull) => {
                 return Err(Missed { error: ForwardError::Busy, again: None, was_stale: false });

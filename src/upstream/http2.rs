@@ -1,11 +1,11 @@
 //! HTTP/2 to a server (RFC 9113): hyper's client, one connection for many exchanges of a worker.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,10 +13,11 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::uri::{Parts, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
 
 use super::body::RequestBody;
 use super::failure::{Cause, Failure};
@@ -36,9 +37,9 @@ const FIELDS_MAX: u32 = 64 << 10;
 /// A connection, shared by exchanges.
 pub struct Conn {
     sender: SendRequest<RequestBody>,
-    streams: Cell<usize>,
-    /// As many as the server takes, and not more than [`STREAMS_MAX`].
-    allowed: Rc<Cell<usize>>,
+    places: Rc<Places>,
+    /// Gone when it has ended.
+    driver: Weak<RefCell<Pin<Box<Driver>>>>,
     retired: Cell<bool>,
     /// When it was last used, milliseconds of the worker's timers.
     pub used_ms: Cell<u64>,
@@ -51,27 +52,49 @@ pub struct Conn {
     opened: Opened,
 }
 
-/// An exchange underway.
-struct Underway(Rc<Conn>);
+type Driver = http2::Connection<TokioIo<Stream>, RequestBody, LocalExecutor>;
 
-impl Drop for Underway {
+/// The streams of a connection.
+struct Places {
+    taken: Cell<usize>,
+    /// Tells those that wait for a connection of the pool.
+    freed: Rc<Notify>,
+    server: Arc<Server>,
+}
+
+/// One stream: until both its request and its response are over.
+pub(super) struct Place(Rc<Places>);
+
+impl Place {
+    fn take(places: &Rc<Places>) -> Rc<Self> {
+        places.taken.set(places.taken.get() + 1);
+        Rc::new(Self(Rc::clone(places)))
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
+        let Places { taken, freed, server } = &*self.0;
+        taken.set(taken.get() - 1);
+        if server.waiting() > 0 {
+            freed.notify_one();
+        }
     }
 }
 
 /// The body of a response.
 pub struct Body {
     incoming: Incoming,
-    _underway: Underway,
+    _place: Rc<Place>,
+    _conn: Rc<Conn>,
 }
 
 impl Conn {
-    /// Begins to speak HTTP/2.
+    /// Begins to speak HTTP/2. `freed` is told of streams that end while requests wait.
     ///
     /// # Errors
     /// The connection broke.
-    pub async fn new(stream: Stream, address: Rc<str>, opened: Opened) -> io::Result<Self> {
+    pub async fn new(stream: Stream, address: Rc<str>, opened: Opened, freed: Rc<Notify>) -> io::Result<Self> {
         let scheme = if matches!(stream, Stream::Tls(_)) { Scheme::HTTPS } else { Scheme::HTTP };
         let (sender, connection) = http2::Builder::new(LocalExecutor)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -80,21 +103,25 @@ impl Conn {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        let allowed = Rc::new(Cell::new(1));
-        let (mut connection, told) = (Box::pin(connection), Rc::clone(&allowed));
-        let task = Task::spawn(poll_fn(move |context| {
-            // How it ended is told to the exchanges on it.
-            let ended = connection.as_mut().poll(context).map(|_| ());
-            told.set(connection.current_max_send_streams().min(STREAMS_MAX));
-            ended
-        }));
-        let (streams, retired, used_ms) = (Cell::new(0), Cell::new(false), Cell::new(0));
-        Ok(Self { sender, streams, allowed, retired, used_ms, address, scheme, _task: task, opened })
+        let connection = Rc::new(RefCell::new(Box::pin(connection)));
+        let driver = Rc::downgrade(&connection);
+        // How it ended is told to the exchanges on it.
+        let task = Task::spawn(poll_fn(move |context| connection.borrow_mut().as_mut().poll(context).map(|_| ())));
+        let places = Rc::new(Places { taken: Cell::new(0), freed, server: Arc::clone(opened.server()) });
+        let (retired, used_ms) = (Cell::new(false), Cell::new(0));
+        Ok(Self { sender, places, driver, retired, used_ms, address, scheme, _task: task, opened })
     }
 
     /// Another exchange may begin.
     pub fn has_room(&self) -> bool {
-        !self.is_over() && self.streams.get() < self.allowed.get()
+        !self.is_over() && self.places.taken.get() < self.allowed()
+    }
+
+    /// As many streams as the server takes now, and not more than [`STREAMS_MAX`].
+    fn allowed(&self) -> usize {
+        let driver = self.driver.upgrade();
+        let told = driver.and_then(|it| it.try_borrow().ok().map(|driver| driver.current_max_send_streams()));
+        told.map_or(0, |told| told.min(STREAMS_MAX))
     }
 
     /// No exchange will begin any more.
@@ -103,8 +130,8 @@ impl Conn {
     }
 
     /// Nothing is underway.
-    pub const fn is_idle(&self) -> bool {
-        self.streams.get() == 0
+    pub fn is_idle(&self) -> bool {
+        self.places.taken.get() == 0
     }
 
     /// No more exchanges: one has had no answer, and it may be the connection's fault.
@@ -122,16 +149,21 @@ impl Conn {
     /// # Errors
     /// [`Failure`]; the connection may go on.
     pub async fn send(self: Rc<Self>, head: &Request<()>, body: RequestBody) -> Result<Response<Body>, Failure> {
-        self.streams.set(self.streams.get() + 1);
-        let underway = Underway(Rc::clone(&self));
+        let place = Place::take(&self.places);
+        // It may go on behind the response.
+        let body = if body.is_end_stream() { body } else { body.on(Some(Rc::clone(&place))) };
+        let progress = body.progress();
         let request = translate(head, &self.scheme, body);
         match self.sender.clone().try_send_request(request).await {
-            Ok(response) => Ok(response.map(|incoming| Body { incoming, _underway: underway })),
+            Ok(response) => Ok(response.map(|incoming| Body { incoming, _place: place, _conn: self })),
             Err(mut failed) => {
-                let body = failed.take_message().map(Request::into_body);
+                let body = failed.take_message().map(|request| request.into_body().on(None));
                 let error = failed.into_error();
                 let unseen = body.is_some() || is_refused(&error);
-                Err(Failure { cause: Cause::Http2(error), unseen, body })
+                // hyper resets the stream where the client's body fails, and that is all that it tells.
+                let by_client = progress.is_some_and(|progress| progress.state().has_failed());
+                let cause = if by_client { Cause::Client } else { Cause::Http2(error) };
+                Err(Failure { cause, unseen, body })
             }
         }
     }

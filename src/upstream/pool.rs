@@ -35,7 +35,7 @@ struct Pool {
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Rc<http2::Conn>>>,
     waiting: Cell<usize>,
-    freed: Notify,
+    freed: Rc<Notify>,
     /// Whose turn it is when requests wait here and at other workers.
     is_theirs: Cell<bool>,
 }
@@ -51,7 +51,7 @@ pub(super) enum Link {
     /// A connection that it has to itself.
     Http1 { conn: Box<h1::Conn>, lease: Lease, is_reused: bool },
     /// One that it shares.
-    Http2(Rc<http2::Conn>),
+    Http2 { conn: Rc<http2::Conn>, is_reused: bool },
 }
 
 /// What a connection has to be.
@@ -134,7 +134,7 @@ impl Pools {
         let shared = pool.shared.borrow().iter().find(|conn| !wish.http1 && conn.has_room()).cloned();
         if let Some(conn) = shared {
             conn.used_ms.set(self.timers.now_ms());
-            return Some(Link::Http2(conn));
+            return Some(Link::Http2 { conn, is_reused: true });
         }
         loop {
             let Idle { mut conn, opened, .. } = pool.idle.borrow_mut().pop()?;
@@ -148,12 +148,12 @@ impl Pools {
         // Boxed: most requests never come here, and all would carry its state.
         let Connected { stream, address, is_http2 } = Box::pin(connect(opened.server(), timeout, wish.http1)).await?;
         if is_http2 {
-            let conn = Rc::new(http2::Conn::new(stream, address, opened).await?);
+            let conn = Rc::new(http2::Conn::new(stream, address, opened, Rc::clone(&pool.freed)).await?);
             conn.used_ms.set(self.timers.now_ms());
             pool.shared.borrow_mut().push(Rc::clone(&conn));
             // It has room for more than the one that asked for it.
             pool.freed.notify_waiters();
-            return Ok(Link::Http2(conn));
+            return Ok(Link::Http2 { conn, is_reused: false });
         }
         let lease = Lease { opened, pools: Rc::clone(self) };
         Ok(Link::Http1 { conn: Box::new(h1::Conn::new(stream, address)), lease, is_reused: false })

@@ -49,6 +49,7 @@ mod trusted_proxies;
 mod tunnels;
 mod unsupported;
 mod upstream_faults;
+mod upstream_h2;
 mod upstream_health;
 mod upstream_load;
 mod upstream_names;
