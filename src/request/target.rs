@@ -86,8 +86,8 @@ fn decode_unreserved(path: &str) -> Result<String, Ambiguous> {
     Ok(out)
 }
 
-/// Whether the decoded path is UTF-8 (no overlong forms: `%C0%AF` is a slash to some) and holds no further escape for a
-/// server that decodes twice (`%252F`, `%25u002F`).
+/// Whether the decoded path is UTF-8 (no overlong forms: `%C0%AF` is a slash to some) without control characters (`%C2%85`
+/// ends a line to some), and holds no further escape for a server that decodes twice (`%252F`, `%25u002F`).
 fn is_plain_text(path: &str) -> bool {
     let decoded = percent_decode(path);
     let hides_an_escape = |at: usize| {
@@ -95,7 +95,8 @@ fn is_plain_text(path: &str) -> bool {
         matches!(next, [b'u' | b'U', ..])
             || matches!(next, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
     };
-    std::str::from_utf8(&decoded).is_ok() && !memchr::memchr_iter(b'%', &decoded).any(hides_an_escape)
+    let is_text = std::str::from_utf8(&decoded).is_ok_and(|text| !text.contains(char::is_control));
+    is_text && !memchr::memchr_iter(b'%', &decoded).any(hides_an_escape)
 }
 
 /// The byte that `%XX` stands for.
@@ -193,6 +194,8 @@ mod tests {
             "/%c3",
             "/%c3/%a9",
             "/%ed%a0%80",
+            "/%c2%8a",
+            "/a%c2%85b",
             "/%7f",
             "/.%2e/a",
             "/a/%2E%2e",
