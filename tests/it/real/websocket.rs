@@ -127,6 +127,7 @@ fn a_key_comes_by_header_by_query_and_by_subprotocol() {
     let by_protocol = ws(&ws_url(&gateway, "/headers"), job);
     assert_eq!((&by_protocol[0]["opened"], &by_protocol[0]["subprotocol"]), (&json!(101), &json!("chat")));
     assert_eq!(all(&headers_at_server(&by_protocol), "sec-websocket-protocol"), ["chat"]);
+    gateway.wait_decision("the last line", |line| line["key.source"] == "websocket-protocol");
     let sources: Vec<Value> = gateway.decisions().iter().map(|l| l["key.source"].clone()).collect();
     assert_eq!(sources, ["bearer", "query:k", "websocket-protocol"]);
     // The server saw the key nowhere.
