@@ -20,7 +20,7 @@ fn complaint(gateway: &Gateway, upstream: &Upstream, bytes: &[u8]) -> Option<Str
     if !conn.is_closed_by_peer() {
         return Some("the connection stays open".to_owned());
     }
-    if asked.elapsed() > Duration::from_secs(1) {
+    if asked.elapsed() > Duration::from_secs(5) {
         return Some(format!("it took {:?}", asked.elapsed()));
     }
     // The line may wait until the client has gone as well.
