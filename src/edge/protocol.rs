@@ -114,10 +114,11 @@ impl Connection {
         Self::Http1(http1_builder(http).serve_connection(socket, requests))
     }
 
-    /// Serves; ready when HTTP has ended, with the connection still open if it was HTTP/1.1.
+    /// Serves; ready when HTTP has ended. Unless it became a tunnel or failed, it is shut down then: hyper writes what it
+    /// still holds only on that way.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         match self {
-            Self::Http1(connection) => connection.poll_without_shutdown(context),
+            Self::Http1(connection) => Pin::new(connection).poll(context),
             Self::Http2(connection) => connection.as_mut().poll(context),
         }
     }

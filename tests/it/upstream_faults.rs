@@ -1,6 +1,6 @@
 //! Upstreams that are down, hang, reset or lie.
 
-use crate::harness::{Key, Setup, Upstream, free_port};
+use crate::harness::{Key, Setup, Upstream, free_port, poll};
 
 const QUICK: &str = "[[route]]\ntimeout = \"300ms\"\n";
 
@@ -206,4 +206,48 @@ fn an_upload_whose_answer_is_complete_is_not_held_open() {
     conn.write((head + "Content-Length: 50000000\r\n\r\nthe beginning").as_bytes()).unwrap();
     assert_eq!(conn.read_reply("POST").unwrap().status, 200);
     assert!(upstream.join().unwrap(), "the connection to the upstream is still open");
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_upload_comes_whole_to_a_client_that_reads_late() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Answers with as many bytes as the path says, and hangs up when the gateway does.
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).unwrap_or(0);
+                let text = String::from_utf8_lossy(&head[..read]).into_owned();
+                let length: usize = text.split([' ', '/']).nth(2).unwrap().parse().unwrap();
+                let _ = stream.write_all(format!("HTTP/1.1 403 No\r\nContent-Length: {length}\r\n\r\n").as_bytes());
+                let _ = stream.write_all(&vec![b'x'; length]);
+                let _ = stream.read(&mut head);
+            });
+        }
+    });
+    let mut setup = Setup::before(&url, "", "");
+    let socket = setup.dir.path().join("in.sock");
+    setup.config += &format!("\n[[listener]]\naddress = \"unix:{}\"\n[[route]]\nauth = \"open\"\n", socket.display());
+    let gateway = setup.start();
+    // Of these lengths, some are a little more than what fits between the gateway and a client that does not read.
+    let read_late = |length: usize| {
+        let mut client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        let head = format!("POST /{length} HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\nthe beginning");
+        client.write_all(head.as_bytes()).unwrap();
+        let path = format!("/{length}");
+        poll(std::time::Duration::from_secs(1), || gateway.decisions().into_iter().find(|l| l["url.path"] == *path));
+        let mut all = Vec::new();
+        // What follows may be a reset: nobody has read the rest of the upload.
+        let _ = client.read_to_end(&mut all);
+        let body = all.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        assert_eq!(all.len() - body, length);
+    };
+    std::thread::scope(|scope| {
+        for client in 0..10 {
+            let read_late = &read_late;
+            scope.spawn(move || (0..5).for_each(|round| read_late(130_000 + (client * 5 + round) * 2_000)));
+        }
+    });
 }
