@@ -224,7 +224,9 @@ impl Facts {
         let verdict = verdict.and_then(|()| if version == Version::HTTP_2 { downgrade(&uri, headers) } else { Ok(()) });
         let path_and_query = uri.into_parts().path_and_query.map_or_else(root, with_path);
         let user_agent = headers.get(USER_AGENT).cloned();
-        let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        // Its requests are POST, and a refusal with status 200 would tell a CONNECT that it has its tunnel.
+        let is_grpc = method == Method::POST
+            && headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let facts = Self {
             now,
             request_id,

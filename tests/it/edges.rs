@@ -36,11 +36,14 @@ fn connect_is_no_way_through() {
     let (upstream, key) = (Upstream::start(), Key::new());
     let gateway = Setup::with(&upstream, "", &key.entry("a", "")).start();
     let target = upstream.addr.to_string();
-    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nX-API-Key: {}\r\n\r\n", key.text);
-    if let Ok((mut conn, reply)) = raw(gateway.addr(), request.as_bytes()) {
-        assert!(reply.status >= 400, "{}", reply.everything());
-        drop(conn.write(b"GET /tunnelled HTTP/1.1\r\nHost: a\r\n\r\n"));
-        drop(conn.read_head());
+    // Refusals of gRPC calls have status 200, by which a CONNECT would have its tunnel.
+    for more in ["", "Content-Type: application/grpc\r\n"] {
+        let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nX-API-Key: {}\r\n{more}\r\n", key.text);
+        if let Ok((mut conn, reply)) = raw(gateway.addr(), head.as_bytes()) {
+            assert!(reply.status >= 400, "{}", reply.everything());
+            drop(conn.write(b"GET /tunnelled HTTP/1.1\r\nHost: a\r\n\r\n"));
+            drop(conn.read_head());
+        }
     }
     assert_eq!(upstream.count("/tunnelled"), 0);
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
