@@ -86,18 +86,20 @@ impl Tunnel {
         let Self { far, record, ending, timers, .. } = self;
         let (server, record) = (&mut far.stream, &mut record.record);
         let mut watch = Watch::new(Rc::clone(timers));
-        let (mut moved, mut half_closed) = (u64::MAX, false);
+        let (mut moved, mut half_closed, mut is_told) = (u64::MAX, false, false);
         poll_fn(|context| {
             match up.poll(client, server, context, |_| ()) {
-                Poll::Ready(Ok(())) if !half_closed => {
-                    half_closed = true;
-                    watch.arm(HALF_CLOSED_MAX);
-                    // If it cannot be told, it will be noticed.
-                    let _ = Pin::new(&mut *server).poll_shutdown(context);
+                Poll::Ready(Ok(())) => {
+                    if !half_closed {
+                        half_closed = true;
+                        watch.arm(HALF_CLOSED_MAX);
+                    }
+                    // Until it is told: TLS may hold back the client's last words. If it cannot be, that will be noticed.
+                    is_told = is_told || Pin::new(&mut *server).poll_shutdown(context).is_ready();
                 }
                 Poll::Ready(Err(Gone::Reader)) => return Poll::Ready(Outcome::ClientGone),
                 Poll::Ready(Err(Gone::Writer)) => return Poll::Ready(Outcome::UpstreamGone),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
+                Poll::Pending => {}
             }
             match down.poll(server, client, context, |bytes| frames.follow(bytes)) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Complete),
