@@ -6,7 +6,6 @@ import re
 import subprocess
 
 from . import REPO, expect
-from .process import Server
 
 TEMPLATES = REPO / "benches" / "peers"
 
@@ -36,17 +35,3 @@ def certificate(scratch):
     command += ["-keyout", "key.pem", "-out", "cert.pem"]
     done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
     expect(done.returncode == 0, f"openssl req failed: {done.stderr}")
-
-
-def bodies(scratch):
-    """What the upstream answers with, where it is more than two bytes."""
-    (scratch / "bodies").mkdir()
-    (scratch / "tmp").mkdir()
-    for name, size in (("1k", 1024), ("64k", 65536)):
-        (scratch / "bodies" / name).write_bytes(b"x" * size)
-
-
-def upstream(port, cpu, scratch):
-    conf = fill("upstream.conf", scratch, port=port, user=nginx_user(scratch))
-    command = ["nginx", "-p", str(scratch), "-c", str(conf), "-e", "upstream.err"]
-    return Server("upstream", command, port, cpu, scratch, has_worker=True)

@@ -29,7 +29,7 @@ def digest(key):
 
 
 def write(keys, scratch):
-    """`keys.toml` for Keyward and `wrk.keys` for the load."""
+    """`keys.toml` for Keyward, and lists for the load: of good keys, of unknown ones, of the one with the low limit."""
     loose = f"{LOOSE_PER_SECOND}/s burst {LOOSE_PER_SECOND}"
     with open(scratch / "keys.toml", "w", encoding="ascii") as out:
         for i, key in enumerate(keys):
@@ -37,3 +37,5 @@ def write(keys, scratch):
             out.write(f'[[key]]\nid = "{key_id(i)}"\nhash = "sha256:{digest(key)}"\nlimits = ["{limit}"]\n\n')
     with open(scratch / "wrk.keys", "w", encoding="ascii") as out:
         out.writelines(f"{key}\n" for i, key in enumerate(keys) if i != LOW)
+    (scratch / "wrk.unknown").write_text("".join(f"{new()}\n" for _ in range(1_000)))
+    (scratch / "wrk.low").write_text(f"{keys[LOW]}\n")

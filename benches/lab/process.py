@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -17,6 +18,12 @@ def free_ports(count):
         return [s.getsockname()[1] for s in socks]
 
 
+def raise_open_files():
+    """As far as allowed, for this process and its children: 1,000 idle connections and more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def pin_to(cpu):
     """For `preexec_fn`; nothing where there is only one CPU."""
     return None if cpu is None else lambda: os.sched_setaffinity(0, {cpu})
@@ -25,12 +32,14 @@ def pin_to(cpu):
 class Server:
     """A child process that listens; `pid` is the process whose costs count: itself, or its one worker."""
 
-    def __init__(self, name, command, port, cpu, scratch, *, has_worker=False, ready_s=30):
+    def __init__(self, name, command, port, cpu, scratch, *, has_worker=False, ready_s=30, stdout=None):
         self.name, self.port, self.has_worker, self.ready_s = name, port, has_worker, ready_s
         self.output = open(scratch / f"{name}.out", "w+", encoding="utf-8", errors="replace")
-        self.child = subprocess.Popen(
-            command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, preexec_fn=pin_to(cpu)
-        )
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(open(stdout, "ab")) if stdout else self.output
+            self.child = subprocess.Popen(
+                command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=out, stderr=self.output, preexec_fn=pin_to(cpu)
+            )
         self.pid = self.child.pid
 
     def wait_ready(self):
@@ -61,6 +70,21 @@ class Server:
                         os.kill(pid, signal.SIGKILL)
                 self.child.wait()
         self.output.close()
+
+    def cpu_and_wait_ns(self):
+        """Time on a CPU, and time ready to run but waiting for one, over all threads."""
+        ran = waited = 0
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                a, b, _ = (task / "schedstat").read_text().split()
+                ran, waited = ran + int(a), waited + int(b)
+        return ran, waited
+
+    def rss_kib(self):
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        fail(f"{self.name} has no VmRSS")
 
 
 def end_on_signals():
