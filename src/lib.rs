@@ -32,7 +32,10 @@
 //! - **A refusal is data.** [`vocab::denial::Denial`] is one closed enum; the client's words and the log's are two methods.
 //! - **One snapshot, one swap.** A request consults one [`snapshot::Snapshot`] and never holds it across an await.
 //!   [`reload`] builds the next one from the last good version of each file; until the swap nothing has changed.
-//! - **Counters outlive configuration.** Buckets live in [`limits::Ledger`]; a reload refills nothing.
+//! - **Counters outlive configuration.** A key's buckets go from one [`keys::Ring`] to the next, and what no key has any
+//!   more waits in [`limits::Ledger`] until it is full; a reload refills nothing.
+//! - **What has not changed is not made again.** An entry of the key file whose text is the same is the same one, and so
+//!   is its key: a reload of a million keys costs what changed of them, and a look at the rest.
 //! - **Check all, then take, narrow before wide**, and give back what was taken if another thread was faster: a refusal
 //!   costs nothing anywhere.
 //! - **Thread per core.** Each [`edge::worker`] has its own runtime, accept sockets, upstream pool, timers and log buffer.

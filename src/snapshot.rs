@@ -14,7 +14,6 @@ use crate::config::load::UpstreamTls;
 use crate::credential::Reader;
 use crate::keys::Ring;
 use crate::limits::Ledger;
-use crate::limits::ledger::Owner;
 use crate::limits::report::Families;
 use crate::redact::Redactor;
 use crate::route::{Route, RouteTable};
@@ -36,7 +35,7 @@ pub struct Snapshot {
     /// Where keys are looked for.
     pub reader: Reader,
     /// All keys.
-    pub ring: Ring,
+    pub ring: Arc<Ring>,
     /// Limits wider than a key.
     pub wide: WideLimits,
     /// `[http]`
@@ -105,6 +104,8 @@ impl Settings {
 /// Makes snapshots, and keeps what must outlive them: buckets, pool numbers, the secret of the fingerprints.
 pub struct Builder {
     ledger: Ledger,
+    /// The last one, for the next one to take over from.
+    ring: Option<Arc<Ring>>,
     /// By the number of their pools. A number is given again when nothing of its server is left, no connection either.
     servers: Vec<Weak<Server>>,
     current: watch::Sender<Vec<Arc<Upstream>>>,
@@ -131,6 +132,7 @@ impl Builder {
     pub fn new(clock: Clock, fingerprint_secret: &[u8; 64]) -> Self {
         Self {
             ledger: Ledger::new(clock),
+            ring: None,
             servers: Vec::new(),
             current: watch::Sender::default(),
             fingerprinter: Fingerprinter::new(fingerprint_secret),
@@ -143,6 +145,8 @@ impl Builder {
         let Parts { gateway, keys, pepper, upstream_tls, entrances } = parts;
         self.generation += 1;
         let upstreams = self.upstreams(gateway, upstream_tls);
+        let ring = Ring::new(keys, gateway, pepper.is_some(), &mut self.ledger, self.ring.as_ref());
+        self.ring = Some(Arc::clone(&ring));
         let index = |name: &str| upstreams.iter().position(|u| &*u.name == name).unwrap_or_default();
         let snapshot = Snapshot {
             settings: Arc::new(settings(gateway, self.generation)),
@@ -153,9 +157,9 @@ impl Builder {
                 pepper: pepper.cloned(),
                 fingerprinter: self.fingerprinter.clone(),
             },
-            ring: Ring::new(keys, gateway, pepper.is_some(), &mut self.ledger),
+            ring,
             wide: WideLimits {
-                total: gateway.limits.total.as_ref().map(|rate| self.ledger.bucket(&Owner::Gateway, rate)),
+                total: gateway.limits.total.as_ref().map(|rate| self.ledger.total(rate)),
                 per_ip: self.ledger.per_ip(gateway.limits.per_ip.as_ref()),
             },
             upstreams,

@@ -21,7 +21,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-pub(super) use self::limits::rates;
+pub(super) use self::limits::{RATES_MAX, rates};
 pub use self::listener::{CertificatePaths, ClientAuth, Insecure, ListenAddress, Listener};
 pub use self::parse::parse;
 pub(crate) use self::parse::read;

@@ -61,8 +61,17 @@ pub(crate) fn read_gateway(path: &Path) -> Result<Arc<SourceFile>, Report> {
 
 /// Reads the key file that `file` names in `named_in` (for one named by a flag: [`SourceFile::command_line`]).
 pub fn load_keys(file: &Located<PathBuf>, named_in: &Arc<SourceFile>) -> Result<Loaded<KeyFile>, Report> {
+    load_keys_again(file, named_in, &KeyFile::default())
+}
+
+/// The same where `before` is what was read the last time.
+pub fn load_keys_again(
+    file: &Located<PathBuf>,
+    named_in: &Arc<SourceFile>,
+    before: &KeyFile,
+) -> Result<Loaded<KeyFile>, Report> {
     let source = read_keys(file, named_in)?;
-    let (value, warnings) = keyfile::parse(&source)?;
+    let (value, warnings) = keyfile::parse_again(&source, before)?;
     Ok(Loaded { value, source, warnings })
 }
 
@@ -135,7 +144,9 @@ fn plain(error: &io::Error) -> String {
 
 fn read_bytes(path: &Path, max: u64) -> Result<Vec<u8>, Unread> {
     let file = File::open(path)?;
-    let mut bytes = Vec::new();
+    // All at once: a buffer that grows is copied, and for a moment there twice.
+    let length = file.metadata()?.len().min(max);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default().saturating_add(1));
     file.take(max + 1).read_to_end(&mut bytes)?;
     match u64::try_from(bytes.len()) {
         Ok(len) if len <= max => Ok(bytes),

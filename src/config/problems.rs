@@ -1,7 +1,7 @@
 //! The problems of one file while it is read, and the tree of a file that is TOML.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,12 +62,25 @@ pub(super) struct Problems {
     source: Arc<SourceFile>,
     severity: Severity,
     list: RefCell<Vec<Diagnostic>>,
+    /// Where the part of the file begins that is being read.
+    base: Cell<usize>,
 }
 
 impl Problems {
     /// Problems of `source`; those added without a severity are of `severity`.
     pub(super) fn new(source: &Arc<SourceFile>, severity: Severity) -> Self {
-        Self { source: Arc::clone(source), severity, list: RefCell::default() }
+        Self { source: Arc::clone(source), severity, list: RefCell::default(), base: Cell::new(0) }
+    }
+
+    /// From now on a part of the file is read that begins at byte `base`.
+    pub(super) fn begin_at(&self, base: usize) {
+        self.base.set(base);
+    }
+
+    /// A place in the part that is being read as a place in the file.
+    pub(super) fn placed(&self, span: Range<usize>) -> Range<usize> {
+        let base = self.base.get();
+        base + span.start..base + span.end
     }
 
     pub(super) fn add(&self, span: Range<usize>, wrong: Wrong) {

@@ -95,9 +95,9 @@ impl<'a> Table<'a> {
                 problems,
                 name: Name { path: path.clone(), key: key.get_ref() },
                 value: value.get_ref(),
-                span: value.span(),
+                span: problems.placed(value.span()),
             };
-            (located(&**key.get_ref(), key.span()), item)
+            (located(&**key.get_ref(), problems.placed(key.span())), item)
         })
     }
 
@@ -108,7 +108,7 @@ impl<'a> Table<'a> {
             problems: self.problems,
             name: Name { path: self.path.clone(), key },
             value: value.get_ref(),
-            span: value.span(),
+            span: self.problems.placed(value.span()),
         })
     }
 
@@ -216,7 +216,7 @@ impl<'a> Table<'a> {
                 Some(word) => wrong.hint(format!("did you mean `{word}`?")),
                 None => wrong,
             };
-            self.problems.add(key.span(), wrong);
+            self.problems.add(self.problems.placed(key.span()), wrong);
         }
     }
 }
@@ -291,7 +291,7 @@ impl<'a> Item<'a> {
             problems: self.problems,
             name: self.name.clone(),
             value: value.get_ref(),
-            span: value.span(),
+            span: self.problems.placed(value.span()),
         };
         Some(items.iter().map(item).collect())
     }

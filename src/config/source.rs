@@ -1,12 +1,14 @@
 //! One file's text and where its lines begin, so that a byte offset becomes a line and a column.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A file as it was read. It has no `Debug`: its text may hold what must not be shown.
 pub struct SourceFile {
     path: PathBuf,
     text: String,
-    line_starts: Vec<usize>,
+    /// Counted once somebody asks for a line: most files are read without a word about them.
+    line_starts: OnceLock<Vec<usize>>,
 }
 
 /// A place in a file as people count: both from 1, the column in characters.
@@ -21,10 +23,7 @@ pub struct Position {
 impl SourceFile {
     /// `text` as it was read from `path`.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
-        let text = text.into();
-        let line_starts =
-            std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1)).collect();
-        Self { path: path.into(), text, line_starts }
+        Self { path: path.into(), text: text.into(), line_starts: OnceLock::new() }
     }
 
     /// What stands for a file where settings came as flags.
@@ -60,7 +59,7 @@ impl SourceFile {
     /// The line that holds `offset`, without its line end, and the offset at which it begins.
     pub(super) fn line(&self, offset: usize) -> (&str, usize) {
         let (line, start) = self.line_at(self.floor(offset));
-        let end = self.line_starts.get(line + 1).map_or(self.text.len(), |next| next - 1);
+        let end = self.line_starts().get(line + 1).map_or(self.text.len(), |next| next - 1);
         let text = &self.text[start..end];
         (text.strip_suffix('\r').unwrap_or(text), start)
     }
@@ -72,8 +71,14 @@ impl SourceFile {
 
     /// The index of the line that holds `offset` and where it begins.
     fn line_at(&self, offset: usize) -> (usize, usize) {
-        let line = self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1);
-        (line, self.line_starts.get(line).copied().unwrap_or(0))
+        let starts = self.line_starts();
+        let line = starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        (line, starts.get(line).copied().unwrap_or(0))
+    }
+
+    fn line_starts(&self) -> &[usize] {
+        let newlines = || memchr::memchr_iter(b'\n', self.text.as_bytes());
+        self.line_starts.get_or_init(|| std::iter::once(0).chain(newlines().map(|newline| newline + 1)).collect())
     }
 }
 

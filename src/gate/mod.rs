@@ -219,7 +219,7 @@ impl From<Response<ResponseBody>> for Reply {
 fn introduce(admitted: &Admitted, headers: &mut HeaderMap, request_id: HeaderValue) {
     headers.insert(&X_REQUEST_ID, request_id);
     if let Some(key) = admitted.key() {
-        for (name, value) in &key.identity {
+        for (name, value) in key.identity() {
             headers.insert(name, value.clone());
         }
     }

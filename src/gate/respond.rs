@@ -75,7 +75,7 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
     }
     if let Some(reading) = &refusal.reading {
         let own = record.trail.key.as_ref().filter(|_| refusal.denial == Denial::RateLimited);
-        let policies = own.map_or_else(|| policy_header([&*reading.policy]), |key| key.policies.clone());
+        let policies = own.map_or_else(|| policy_header([&*reading.policy]), |key| key.policies().cloned());
         set_headers(&mut headers, record.settings.families, reading, policies.as_ref());
         set_retry_after(&mut headers, reading);
     }
@@ -142,7 +142,7 @@ fn dress(parts: &mut Parts, open: &mut Open, admitted: &Admitted) {
     }
     let record = open.record();
     if let Some(reading) = admitted.reading() {
-        let policies = admitted.key().and_then(|key| key.policies.as_ref());
+        let policies = admitted.key().and_then(|key| key.policies());
         set_headers(&mut parts.headers, record.settings.families, reading, policies);
     }
     set_audit_headers(&mut parts.headers, record);

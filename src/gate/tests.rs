@@ -144,7 +144,7 @@ fn the_log_knows_more_than_the_client() {
     let world = World::new("", &entry("k", "good", "state = \"revoked\"\nowner = \"o\""));
     let decision = world.ask(&Ask { headers: &[("authorization", "Bearer good")], ..Ask::default() });
     let trail = decision.trail;
-    assert_eq!(trail.key.as_ref().map(|k| &*k.id), Some("k"));
+    assert_eq!(trail.key.as_ref().map(|k| k.id()), Some("k"));
     assert_eq!((trail.key_state, trail.source.as_deref()), (Some("revoked"), Some("bearer")));
     assert!(trail.fingerprint.is_some() && trail.route.is_some());
 }

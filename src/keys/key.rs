@@ -1,22 +1,17 @@
-//! A key at work: a file entry with everything a request needs made ready.
+//! A key at work: a file entry with what a request needs made ready.
 
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderName, HeaderValue};
 
-use crate::config::gateway::{Identity, Plan};
+use crate::config::gateway::Identity;
 use crate::config::keyfile::{KeySpec, KeyState};
 use crate::limits::Bucket;
-use crate::limits::ledger::{Ledger, Owner};
+use crate::limits::ledger::Holding;
 
-/// One key.
+/// One key. There may be a million of them, most of which nobody uses: what only requests need is made by the first one.
 pub struct Key {
-    /// Its stable name.
-    pub id: Arc<str>,
-    /// Who answers for it; may be empty.
-    pub owner: Box<str>,
-    /// The plan it is on; may be empty.
-    pub plan: Box<str>,
+    pub(super) spec: Arc<KeySpec>,
     /// As in the file.
     pub state: KeyState,
     /// First instant at which it is taken, microseconds since the epoch.
@@ -25,48 +20,60 @@ pub struct Key {
     pub expires_us: i64,
     /// Its own limits, those of its plan where it has none.
     pub buckets: Box<[Arc<Bucket>]>,
-    /// `RateLimit-Policy`, if it has limits.
-    pub policies: Option<HeaderValue>,
-    /// What the upstream is told of it.
-    pub identity: Box<[(HeaderName, HeaderValue)]>,
+    policies: Option<Arc<HeaderValue>>,
+    names: Arc<Identity>,
+    identity: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     /// Its part of a line, once it has been written.
     pub rendered: OnceLock<Box<[u8]>>,
 }
 
 impl Key {
-    /// Brings an entry to life; `plan` is the one that it names.
-    pub fn new(spec: &KeySpec, plan: Option<&Plan>, identity: &Identity, ledger: &mut Ledger) -> Self {
-        let id: Arc<str> = spec.id.as_str().into();
-        let owner = Owner::Key(Arc::clone(&id));
-        let rates = spec.limits.as_deref().or(plan.map(|p| p.limits.as_slice())).unwrap_or_default();
-        let mut buckets: Vec<Arc<Bucket>> = Vec::with_capacity(rates.len());
-        for rate in rates {
-            let bucket = ledger.bucket(&owner, rate);
-            // One policy written twice is one policy: it must not be charged twice.
-            if !buckets.iter().any(|b| Arc::ptr_eq(b, &bucket)) {
-                buckets.push(bucket);
-            }
-        }
+    /// Brings an entry to life with the buckets that are its own. `names` are the headers that tell the upstream of it.
+    pub fn new(spec: Arc<KeySpec>, holding: Holding, names: Arc<Identity>) -> Self {
         Self {
-            policies: ledger.policy_header(&buckets),
-            buckets: buckets.into(),
-            identity: identity_headers(spec, identity),
-            owner: spec.owner.as_str().into(),
-            plan: spec.plan.as_deref().unwrap_or_default().into(),
             state: spec.state,
             not_before_us: spec.not_before.map_or(i64::MIN, |t| t.as_microsecond()),
             expires_us: spec.expires.map_or(i64::MAX, |t| t.as_microsecond()),
-            id,
+            spec,
+            buckets: holding.buckets,
+            policies: holding.policies,
+            names,
+            identity: OnceLock::new(),
             rendered: OnceLock::new(),
         }
+    }
+
+    /// Its stable name.
+    pub fn id(&self) -> &str {
+        &self.spec.id
+    }
+
+    /// Who answers for it; may be empty.
+    pub fn owner(&self) -> &str {
+        &self.spec.owner
+    }
+
+    /// The plan it is on; may be empty.
+    pub fn plan(&self) -> &str {
+        self.spec.plan.as_deref().unwrap_or_default()
+    }
+
+    /// `RateLimit-Policy`, if it has limits.
+    pub fn policies(&self) -> Option<&HeaderValue> {
+        self.policies.as_deref()
+    }
+
+    /// What the upstream is told of it.
+    pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
+        self.identity.get_or_init(|| identity_headers(&self.spec, &self.names))
     }
 }
 
 fn identity_headers(spec: &KeySpec, identity: &Identity) -> Box<[(HeaderName, HeaderValue)]> {
     let roles = spec.roles.join(",");
     let pairs = [
-        (&identity.id, spec.id.as_str()),
-        (&identity.owner, spec.owner.as_str()),
+        (&identity.id, &*spec.id),
+        (&identity.owner, &*spec.owner),
         (&identity.roles, roles.as_str()),
         (&identity.plan, spec.plan.as_deref().unwrap_or_default()),
     ];

@@ -3,6 +3,8 @@
 pub mod key;
 pub mod lifecycle;
 pub mod ring;
+#[cfg(test)]
+mod tests;
 
 pub use key::Key;
 pub use lifecycle::{Identified, Rejected, identify};

@@ -3,31 +3,46 @@
 //! The index is an open-addressing table over the first bytes of the digests, which are as good as random: nobody can
 //! choose where a guess lands. The comparison that decides looks at all 32 bytes in constant time.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::key::Key;
-use crate::config::gateway::Gateway;
-use crate::config::keyfile::{KeyFile, StoredHash};
+use crate::config::gateway::{Gateway, Identity, Plan};
+use crate::config::keyfile::{KeyFile, KeySpec, StoredHash};
 use crate::credential::Presented;
 use crate::limits::Ledger;
 use crate::vocab::digest::Digest;
 
 /// All keys.
 pub struct Ring {
-    index: Box<[u32]>,
+    /// The number of a slot, and above it 32 bits of its digest, so that a slot is looked at only for good reason.
+    index: Box<[u64]>,
     slots: Box<[Slot]>,
     keys: Box<[Arc<Key>]>,
+    /// The key file, and whether there was a pepper.
+    made_from: (Digest, bool),
+    terms: Terms,
 }
 
+/// What keys depend on beside their entries.
+#[derive(PartialEq, Eq)]
+struct Terms {
+    plans: BTreeMap<String, Plan>,
+    names: Arc<Identity>,
+}
+
+/// All that finding and judging needs to know, in one cache line.
+#[repr(align(64))]
 struct Slot {
     hash: StoredHash,
     holder: Holder,
 }
 
-#[derive(Clone, Copy)]
+const _: () = assert!(size_of::<Slot>() == 64, "a slot is a cache line");
+
 enum Holder {
-    Current(u32),
-    Previous { key: u32, until_us: i64 },
+    Current(Arc<Key>),
+    Previous { key: Arc<Key>, until_us: i64 },
     Quarantined,
 }
 
@@ -41,35 +56,58 @@ pub enum Match<'a> {
     Quarantined,
 }
 
-const EMPTY: u32 = u32::MAX;
+const EMPTY: u64 = u64::MAX;
 
 impl Ring {
     /// Brings every good entry to life. Entries whose plan does not exist, or that need a pepper which is not there, are
-    /// quarantined here: only both files together can tell.
-    pub fn new(file: &KeyFile, gateway: &Gateway, has_pepper: bool, ledger: &mut Ledger) -> Self {
+    /// quarantined here: only both files together can tell. `before` is the ring that this one takes over from: keys
+    /// that have not changed are the same ones, and the others keep their buckets.
+    pub fn new(
+        file: &KeyFile,
+        gateway: &Gateway,
+        has_pepper: bool,
+        ledger: &mut Ledger,
+        before: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let mut terms = Terms { plans: gateway.plans.clone(), names: Arc::new(gateway.keys.identity.clone()) };
+        let same_terms = before.is_some_and(|before| before.terms == terms);
+        if let Some(before) = before.filter(|_| same_terms) {
+            if before.made_from == (file.digest, has_pepper) {
+                return Arc::clone(before);
+            }
+            terms.names = Arc::clone(&before.terms.names);
+        }
+        let mut former = before.map(|ring| Former::new(ring));
         let mut keys = Vec::with_capacity(file.keys.len());
         let mut slots = Vec::with_capacity(file.keys.len());
         for spec in &file.keys {
-            let plan = spec.plan.as_ref().map(|name| gateway.plans.get(name));
-            let hashes = std::iter::once(spec.hash).chain(spec.previous.iter().map(|p| p.hash));
-            let needs_pepper = hashes.clone().any(|h| matches!(h, StoredHash::HmacSha256(_)));
+            let plan = spec.plan.as_ref().map(|name| terms.plans.get(&**name));
+            let needs_pepper = spec.hashes().any(|h| matches!(h, StoredHash::HmacSha256(_)));
             if matches!(plan, Some(None)) || (needs_pepper && !has_pepper) {
-                slots.extend(hashes.map(|hash| Slot { hash, holder: Holder::Quarantined }));
+                slots.extend(spec.hashes().map(|hash| Slot { hash, holder: Holder::Quarantined }));
                 continue;
             }
-            let key = u32::try_from(keys.len()).unwrap_or(EMPTY);
-            keys.push(Arc::new(Key::new(spec, plan.flatten(), &gateway.keys.identity, ledger)));
-            slots.push(Slot { hash: spec.hash, holder: Holder::Current(key) });
-            slots.extend(
-                spec.previous.iter().map(|p| Slot {
-                    hash: p.hash,
-                    holder: Holder::Previous { key, until_us: p.until.as_microsecond() },
-                }),
-            );
+            let was = former.as_mut().and_then(|former| former.take(spec));
+            let key = was.filter(|was| same_terms && Arc::ptr_eq(&was.spec, spec)).cloned().unwrap_or_else(|| {
+                let rates = spec.limits.as_deref().or(plan.flatten().map(|plan| plan.limits.as_slice()));
+                let held = was.map(|was| &*was.buckets);
+                let holding = ledger.holding(&spec.id, rates.unwrap_or_default(), held.unwrap_or_default());
+                Arc::new(Key::new(Arc::clone(spec), holding, Arc::clone(&terms.names)))
+            });
+            slots.push(Slot { hash: spec.hash, holder: Holder::Current(Arc::clone(&key)) });
+            slots.extend(spec.previous.iter().map(|p| Slot {
+                hash: p.hash,
+                holder: Holder::Previous { key: Arc::clone(&key), until_us: p.until.as_microsecond() },
+            }));
+            keys.push(key);
+        }
+        if let Some(former) = former {
+            former.leave(ledger);
         }
         let quarantined = file.quarantined.iter().flat_map(|q| &q.hashes);
         slots.extend(quarantined.map(|hash| Slot { hash: *hash, holder: Holder::Quarantined }));
-        Self { index: index(&slots), slots: slots.into(), keys: keys.into() }
+        let made_from = (file.digest, has_pepper);
+        Arc::new(Self { index: index(&slots), slots: slots.into(), keys: keys.into(), made_from, terms })
     }
 
     /// The entry whose hash this key has. Both digests are looked for, whichever the entries use.
@@ -77,21 +115,24 @@ impl Ring {
         let plain = self.probe(&StoredHash::Sha256(presented.sha256));
         let peppered = presented.hmac.and_then(|digest| self.probe(&StoredHash::HmacSha256(digest)));
         Some(match plain.or(peppered)? {
-            Holder::Current(key) => Match::Current(self.keys.get(key as usize)?),
-            Holder::Previous { key, until_us } => Match::Previous(self.keys.get(key as usize)?, until_us),
+            Holder::Current(key) => Match::Current(key),
+            Holder::Previous { key, until_us } => Match::Previous(key, *until_us),
             Holder::Quarantined => Match::Quarantined,
         })
     }
 
-    fn probe(&self, wanted: &StoredHash) -> Option<Holder> {
+    fn probe(&self, wanted: &StoredHash) -> Option<&Holder> {
         let mask = self.index.len() - 1;
-        let mut at = start(digest(wanted)) & mask;
+        let (start, tag) = position(wanted);
+        let mut at = start & mask;
         // The table is never full, so that every probe ends at an empty place.
         while self.index[at] != EMPTY {
-            let slot = &self.slots[self.index[at] as usize];
-            // Compared in constant time: see `Digest`.
-            if slot.hash == *wanted {
-                return Some(slot.holder);
+            if self.index[at] & TAG == tag {
+                let slot = &self.slots[slot_number(self.index[at])];
+                // Compared in constant time: see `Digest`.
+                if slot.hash == *wanted {
+                    return Some(&slot.holder);
+                }
             }
             at = (at + 1) & mask;
         }
@@ -104,26 +145,71 @@ impl Ring {
     }
 }
 
-const fn digest(hash: &StoredHash) -> &Digest {
-    match hash {
-        StoredHash::Sha256(digest) | StoredHash::HmacSha256(digest) => digest,
+/// The keys of the ring before, while those of the next one are made.
+struct Former<'r> {
+    keys: &'r [Arc<Key>],
+    taken: Vec<bool>,
+    next: usize,
+    places: HashMap<&'r str, usize>,
+}
+
+impl<'r> Former<'r> {
+    /// How far from its place a key is looked for before all are searched.
+    const NEAR: usize = 8;
+
+    fn new(ring: &'r Ring) -> Self {
+        Self { keys: &ring.keys, taken: vec![false; ring.keys.len()], next: 0, places: HashMap::new() }
+    }
+
+    /// The key that had the id of this entry. Asked in the order of the file.
+    fn take(&mut self, spec: &Arc<KeySpec>) -> Option<&'r Arc<Key>> {
+        let mut near = self.keys.iter().enumerate().skip(self.next).take(Self::NEAR);
+        let place = match near.find(|(_, key)| Arc::ptr_eq(&key.spec, spec) || key.spec.id == spec.id) {
+            Some((place, _)) => place,
+            None => {
+                if self.places.is_empty() {
+                    self.places = self.keys.iter().enumerate().map(|(place, key)| (key.id(), place)).collect();
+                }
+                *self.places.get(&*spec.id)?
+            }
+        };
+        self.next = place + 1;
+        self.taken[place] = true;
+        Some(&self.keys[place])
+    }
+
+    /// The buckets of keys that are gone stay with the ledger.
+    fn leave(self, ledger: &mut Ledger) {
+        for (key, _) in self.keys.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
+            ledger.leave(key.id(), &key.buckets);
+        }
     }
 }
 
-fn start(digest: &Digest) -> usize {
+const TAG: u64 = 0xffff_ffff_0000_0000;
+
+/// Where to look first, and the tag of what to look for.
+fn position(hash: &StoredHash) -> (usize, u64) {
+    let (StoredHash::Sha256(digest) | StoredHash::HmacSha256(digest)) = hash;
     let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
-    usize::try_from(u64::from_le_bytes([a, b, c, d, e, f, g, h]) & 0xffff_ffff).unwrap_or_default()
+    let start = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or_default();
+    (start, u64::from(u32::from_le_bytes([e, f, g, h])) << 32)
 }
 
-fn index(slots: &[Slot]) -> Box<[u32]> {
+fn slot_number(place: u64) -> usize {
+    usize::try_from(place & !TAG).unwrap_or_default()
+}
+
+fn index(slots: &[Slot]) -> Box<[u64]> {
     let size = (slots.len() * 2).next_power_of_two().max(8);
     let mut index = vec![EMPTY; size].into_boxed_slice();
     for (number, slot) in slots.iter().enumerate() {
-        let mut at = start(digest(&slot.hash)) & (size - 1);
+        let (start, tag) = position(&slot.hash);
+        let mut at = start & (size - 1);
         while index[at] != EMPTY {
             at = (at + 1) & (size - 1);
         }
-        index[at] = u32::try_from(number).unwrap_or(EMPTY);
+        index[at] = tag | number as u64;
     }
     index
 }

@@ -1,4 +1,4 @@
-//! The ledger: which buckets exist. It outlives every configuration, so that a reload refills nothing.
+//! The ledger: what must outlive a configuration, so that a reload refills nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,42 +12,80 @@ use super::report::policy_header;
 use crate::vocab::clock::Clock;
 use crate::vocab::units::Rate;
 
-/// Every bucket by owner and policy. Touched when a configuration is built, never by a request.
+/// Buckets that no key holds any more, and what many buckets share. A key's own are with the key, and go from one
+/// configuration's to the next one's. Touched when a configuration is built, never by a request.
 pub struct Ledger {
     clock: Clock,
-    buckets: HashMap<(Owner, Arc<str>), Arc<Bucket>>,
+    /// By the id of the key that had them.
+    left: HashMap<Box<str>, Vec<Arc<Bucket>>>,
+    /// `limits.total`, by policy.
+    total: HashMap<Arc<str>, Arc<Bucket>>,
     policies: HashMap<Arc<str>, Arc<Policy>>,
-    headers: HashMap<Vec<Arc<str>>, Option<HeaderValue>>,
+    headers: HashMap<Vec<Arc<str>>, Option<Arc<HeaderValue>>>,
     per_ip: Option<Arc<AddressLimiter>>,
 }
 
-/// Whose bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Owner {
-    /// A key, by its id.
-    Key(Arc<str>),
-    /// `limits.total`
-    Gateway,
+/// The limits of one key.
+#[derive(Default)]
+pub struct Holding {
+    /// In the order of the key's limits.
+    pub buckets: Box<[Arc<Bucket>]>,
+    /// `RateLimit-Policy` of them; a million keys on one plan share one.
+    pub policies: Option<Arc<HeaderValue>>,
 }
 
 impl Ledger {
     /// An empty ledger.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, buckets: HashMap::new(), policies: HashMap::new(), headers: HashMap::new(), per_ip: None }
+        let (left, total, policies, headers) = Default::default();
+        Self { clock, left, total, policies, headers, per_ip: None }
     }
 
-    /// The owner's bucket for this policy: as spent as it was, or full if it is new.
-    pub fn bucket(&mut self, owner: &Owner, rate: &Rate) -> Arc<Bucket> {
+    /// A key's buckets for these rates: as spent as they were, among those `held` before or left behind once, or full
+    /// where they are new.
+    pub fn holding(&mut self, id: &str, rates: &[Rate], held: &[Arc<Bucket>]) -> Holding {
+        let mut buckets: Vec<Arc<Bucket>> = Vec::with_capacity(rates.len());
+        for rate in rates {
+            // One policy written twice is one policy: it must not be charged twice.
+            if !buckets.iter().any(|bucket| bucket.policy().text == rate.text) {
+                let same = held.iter().find(|bucket| bucket.policy().text == rate.text).cloned();
+                let bucket = same.or_else(|| self.found_again(id, rate));
+                buckets.push(bucket.unwrap_or_else(|| Arc::new(Bucket::new(self.policy(rate)))));
+            }
+        }
+        self.leave(id, held.iter().filter(|old| !buckets.iter().any(|new| Arc::ptr_eq(old, new))));
+        Holding { policies: self.policy_header(&buckets), buckets: buckets.into() }
+    }
+
+    /// Keeps what a key no longer has: removing a limit or a key and putting it back spends nothing and refills nothing.
+    pub fn leave<'b>(&mut self, id: &str, buckets: impl IntoIterator<Item = &'b Arc<Bucket>>) {
+        for bucket in buckets.into_iter().cloned() {
+            match self.left.get_mut(id) {
+                Some(left) => left.push(bucket),
+                None => {
+                    self.left.insert(id.into(), vec![bucket]);
+                }
+            }
+        }
+    }
+
+    fn found_again(&mut self, id: &str, rate: &Rate) -> Option<Arc<Bucket>> {
+        let left = self.left.get_mut(id)?;
+        let place = left.iter().position(|bucket| bucket.policy().text == rate.text)?;
+        Some(left.swap_remove(place))
+    }
+
+    /// The bucket of `limits.total`, as spent as it was.
+    pub fn total(&mut self, rate: &Rate) -> Arc<Bucket> {
         let policy = self.policy(rate);
-        let entry = self.buckets.entry((owner.clone(), Arc::clone(&policy.text)));
+        let entry = self.total.entry(Arc::clone(&policy.text));
         Arc::clone(entry.or_insert_with(|| Arc::new(Bucket::new(policy))))
     }
 
-    /// `RateLimit-Policy` of these buckets; a million keys on one plan share one.
-    pub fn policy_header(&mut self, buckets: &[Arc<Bucket>]) -> Option<HeaderValue> {
+    fn policy_header(&mut self, buckets: &[Arc<Bucket>]) -> Option<Arc<HeaderValue>> {
         let texts: Vec<Arc<str>> = buckets.iter().map(|bucket| Arc::clone(&bucket.policy().text)).collect();
-        let entry = self.headers.entry(texts);
-        entry.or_insert_with(|| policy_header(buckets.iter().map(|b| &**b.policy()))).clone()
+        let make = || policy_header(buckets.iter().map(|b| &**b.policy())).map(Arc::new);
+        self.headers.entry(texts).or_insert_with(make).clone()
     }
 
     fn policy(&mut self, rate: &Rate) -> Arc<Policy> {
@@ -64,11 +102,17 @@ impl Ledger {
         self.per_ip.clone()
     }
 
-    /// Forgets buckets that no configuration holds and that are full again: removing a key and putting it back spends
-    /// nothing and refills nothing.
+    /// Forgets buckets that no configuration holds and that are full again.
     pub fn sweep(&mut self) {
         let now = self.clock.mono();
-        self.buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || bucket.read(now).refill > 0);
+        let is_wanted = |bucket: &Arc<Bucket>| Arc::strong_count(bucket) > 1 || bucket.read(now).refill > 0;
+        self.left.retain(|_, left| {
+            left.retain(is_wanted);
+            !left.is_empty()
+        });
+        self.total.retain(|_, bucket| is_wanted(bucket));
+        // Memory that many needed at once, one day.
+        self.left.shrink_to(self.left.len() * 2);
         // Made anew when a key wants them.
         self.headers.clear();
         self.policies.retain(|_, policy| Arc::strong_count(policy) > 1);
@@ -92,13 +136,31 @@ mod tests {
     fn a_key_that_is_removed_and_put_back_finds_its_bucket_as_it_left_it() {
         let clock = Clock::manual(Duration::ZERO);
         let mut ledger = Ledger::new(clock.clone());
-        let owner = Owner::Key("a".into());
-        assert!(ledger.bucket(&owner, &rate("1/m")).take(clock.mono()).is_some());
+        let holding = ledger.holding("a", &[rate("1/m")], &[]);
+        assert!(holding.buckets[0].take(clock.mono()).is_some());
+        ledger.leave("a", &holding.buckets);
+        drop(holding);
         ledger.sweep();
-        assert!(ledger.bucket(&owner, &rate("1/m")).take(clock.mono()).is_none(), "it was refilled");
-        assert!(ledger.bucket(&owner, &rate("2/m")).take(clock.mono()).is_some(), "another policy is another bucket");
+        let other = ledger.holding("a", &[rate("2/m")], &[]);
+        assert!(other.buckets[0].take(clock.mono()).is_some(), "another policy is another bucket");
+        let again = ledger.holding("a", &[rate("1/m"), rate("2/m")], &other.buckets);
+        assert!(again.buckets.iter().all(|bucket| bucket.take(clock.mono()).is_none()), "one was refilled");
+        ledger.leave("a", &again.buckets);
+        drop((again, other));
         clock.advance(Duration::from_secs(61));
         ledger.sweep();
-        assert!(ledger.buckets.is_empty(), "full buckets that nobody holds are forgotten");
+        assert!(ledger.left.is_empty() && ledger.policies.is_empty(), "full buckets that nobody holds are forgotten");
+    }
+
+    #[test]
+    fn what_a_key_still_has_is_not_left_behind() {
+        let clock = Clock::manual(Duration::ZERO);
+        let mut ledger = Ledger::new(clock);
+        let before = ledger.holding("a", &[rate("1/m"), rate("2/m"), rate("1/m")], &[]);
+        assert_eq!(before.buckets.len(), 2, "a policy written twice is one");
+        let after = ledger.holding("a", &[rate("2/m")], &before.buckets);
+        assert!(Arc::ptr_eq(&after.buckets[0], &before.buckets[1]));
+        let left = &ledger.left["a"];
+        assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &before.buckets[0]));
     }
 }

@@ -105,12 +105,12 @@ fn write_key(line: &mut Line<'_>, record: &Record) {
 }
 
 fn write_key_entry(line: &mut Line<'_>, key: &Key) {
-    line.word(name!("key.id"), &key.id);
-    if !key.owner.is_empty() {
-        line.text(name!("key.owner"), key.owner.as_bytes());
+    line.word(name!("key.id"), key.id());
+    if !key.owner().is_empty() {
+        line.text(name!("key.owner"), key.owner().as_bytes());
     }
-    if !key.plan.is_empty() {
-        line.text(name!("key.plan"), key.plan.as_bytes());
+    if !key.plan().is_empty() {
+        line.text(name!("key.plan"), key.plan().as_bytes());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Puts what was read to use: builds the next snapshot, swaps it in, and says what changed. Until the swap nothing has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::diff::key_changes;
 use super::sources::{ListenerTls, Refreshed, Sources};
@@ -11,7 +12,7 @@ use crate::edge::worker::Shared;
 use crate::observe::events::{Events, KeyChanges};
 use crate::observe::operational::{LevelHandle, filter};
 use crate::observe::sink::Sink;
-use crate::snapshot::{Builder, Entrance, Parts};
+use crate::snapshot::{Builder, Entrance, Parts, Snapshot};
 
 /// The part of the process that changes configurations.
 pub struct Reloader {
@@ -98,7 +99,7 @@ impl Reloader {
         };
         let Sources { gateway, keys, pepper, upstream_tls, .. } = &self.sources;
         let snapshot = self.builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
-        self.shared.snapshot.store(Arc::new(snapshot));
+        let former = self.shared.snapshot.swap(Arc::new(snapshot));
         let gateway = &self.sources.gateway;
         // It fails only if the subscriber is gone, and then nobody reads levels.
         let _ = self.level.modify(|level| *level = filter(gateway.log.level));
@@ -109,6 +110,21 @@ impl Reloader {
         let mut told = problems(&refreshed.warnings);
         told.extend(needs_restart(before, gateway));
         self.events.reloaded(true, self.builder.generation(), &keys.unwrap_or_default(), &told);
+        retire(former);
+    }
+}
+
+/// Drops a snapshot that serves no more, once nobody decides by it: a worker that was the last to hold it would stop to
+/// free every key.
+fn retire(mut former: Arc<Snapshot>) {
+    // A decision takes microseconds; its thread may have to wait for its turn.
+    const LOOKS_MAX: usize = 1_000;
+    for _ in 0..LOOKS_MAX {
+        match Arc::try_unwrap(former) {
+            Ok(_) => return,
+            Err(held) => former = held,
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

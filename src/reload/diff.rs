@@ -1,30 +1,42 @@
 //! What changed between two versions of the key file, as ids for the log.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::config::keyfile::{KeyFile, KeySpec, KeyState};
 use crate::observe::events::KeyChanges;
 
 /// Ids in the order of the new file; removed ones in that of the old.
 pub fn key_changes(before: &KeyFile, after: &KeyFile) -> KeyChanges {
-    let by_id = |file: &KeyFile| -> HashMap<String, KeySpec> {
-        file.keys.iter().map(|key| (key.id.clone(), key.clone())).collect()
-    };
-    let (old, new) = (by_id(before), by_id(after));
+    let (old, new) = differing(&before.keys, &after.keys);
+    let (olds, news) = (by_id(old), by_id(new));
     let mut changes = KeyChanges::default();
-    for key in &after.keys {
-        match old.get(&key.id) {
-            None => changes.added.push(key.id.clone()),
-            Some(was) if was == key => {}
-            Some(was) if key.state == KeyState::Revoked && was.state != KeyState::Revoked => {
-                changes.revoked.push(key.id.clone());
-            }
-            Some(_) => changes.changed.push(key.id.clone()),
+    for key in new {
+        let id = || String::from(&*key.id);
+        match olds.get(&*key.id) {
+            None => changes.added.push(id()),
+            Some(was) if **was == *key => {}
+            Some(was) if key.state == KeyState::Revoked && was.state != KeyState::Revoked => changes.revoked.push(id()),
+            Some(_) => changes.changed.push(id()),
         }
     }
-    let gone = before.keys.iter().filter(|key| !new.contains_key(&key.id));
-    changes.removed.extend(gone.map(|key| key.id.clone()));
+    let gone = old.iter().filter(|key| !news.contains_key(&*key.id));
+    changes.removed.extend(gone.map(|key| String::from(&*key.id)));
     changes
+}
+
+fn by_id(keys: &[Arc<KeySpec>]) -> HashMap<&str, &Arc<KeySpec>> {
+    keys.iter().map(|key| (&*key.id, key)).collect()
+}
+
+/// Both without what is the same at their beginnings and ends: of a large file mostly little is left.
+fn differing<'k>(mut old: &'k [Arc<KeySpec>], mut new: &'k [Arc<KeySpec>]) -> (&'k [Arc<KeySpec>], &'k [Arc<KeySpec>]) {
+    // Entries whose text has not changed are the same ones.
+    let same = |(a, b): &(&Arc<KeySpec>, &Arc<KeySpec>)| Arc::ptr_eq(a, b);
+    let first = old.iter().zip(new).take_while(same).count();
+    (old, new) = (&old[first..], &new[first..]);
+    let last = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+    (&old[..old.len() - last], &new[..new.len() - last])
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::config::diagnostics::Report;
 use crate::config::gateway::{Gateway, Located};
 use crate::config::keyfile::{self, KeyFile};
 use crate::config::load::{
-    Loaded, UpstreamTls, keys_file, load_certificates, load_client_ca, load_gateway, load_keys, load_upstream_tls,
-    resolve_secret,
+    Loaded, UpstreamTls, keys_file, load_certificates, load_client_ca, load_gateway, load_keys, load_keys_again,
+    load_upstream_tls, resolve_secret,
 };
 use crate::config::source::SourceFile;
 use crate::vocab::digest::{Digest, Pepper};
@@ -35,7 +35,6 @@ pub struct Sources {
     gateway_text: Arc<SourceFile>,
     /// `keys.toml`, understood.
     pub keys: KeyFile,
-    keys_digest: Digest,
     keys_path: PathBuf,
     /// `keys.pepper`
     pub pepper: Option<Pepper>,
@@ -104,18 +103,18 @@ impl Sources {
             })
             .collect();
         let upstream_tls = take(&mut problems, upstream_tls(&gateway, &source)).unwrap_or_default();
-        let Some(keys) = keys.filter(|_| !problems.has_errors()) else {
+        let Some(mut keys) = keys.filter(|_| !problems.has_errors()) else {
             problems.extend(warnings);
             return Err(problems);
         };
         warnings.extend(keys.warnings);
         warnings.extend(keyfile::cross_check(&gateway, &keys.value, &keys.source));
+        keys.value.forget_places();
         let (pepper, pepper_digest) = pepper.unzip();
         let sources = Self {
             origin,
             gateway,
             gateway_text: source,
-            keys_digest: Digest::sha256(keys.source.text().as_bytes()),
             keys: keys.value,
             keys_path: file.value,
             pepper,
@@ -177,13 +176,12 @@ impl Sources {
 
     fn refresh_keys(&mut self, refreshed: &mut Refreshed) {
         let (file, named_in) = self.keys_file();
-        match load_keys(&file, &named_in) {
-            Ok(loaded) => {
-                let digest = Digest::sha256(loaded.source.text().as_bytes());
+        match load_keys_again(&file, &named_in, &self.keys) {
+            Ok(mut loaded) => {
                 refreshed.warnings.extend(loaded.warnings);
                 refreshed.warnings.extend(keyfile::cross_check(&self.gateway, &loaded.value, &loaded.source));
-                if digest != self.keys_digest || file.value != self.keys_path {
-                    self.keys_digest = digest;
+                loaded.value.forget_places();
+                if loaded.value.digest != self.keys.digest || file.value != self.keys_path {
                     self.keys_path = file.value;
                     refreshed.keys_before = Some(std::mem::replace(&mut self.keys, loaded.value));
                 }

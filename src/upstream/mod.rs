@@ -118,7 +118,7 @@ impl Upstream {
     /// in every process, so that gateways beside each other agree. `None` under other balances.
     pub fn affinity(&self, admitted: &Admitted) -> Option<u64> {
         (self.balance == Balance::ConsistentKey).then(|| match (admitted.key(), admitted.client()) {
-            (Some(key), _) => digest(&[b"key", key.id.as_bytes()]),
+            (Some(key), _) => digest(&[b"key", key.id().as_bytes()]),
             (None, Client::V4(address)) => digest(&[b"v4", &address]),
             (None, Client::V6(address)) => digest(&[b"v6", &address]),
             (None, Client::Unix) => digest(&[b"unix"]),

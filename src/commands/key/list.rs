@@ -40,7 +40,7 @@ pub(super) fn list(args: &ListArgs, scene: &Scene<'_>, console: &mut Console<'_>
 pub(super) fn show(args: &ShowArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let file = read(&scene.keys_file()?)?;
     let id = args.id.as_str();
-    let good = file.keys.iter().find(|key| key.id == id);
+    let good = file.keys.iter().find(|key| *key.id == *id);
     let mut bad = file.quarantined.iter().filter(|bad| bad.id.as_deref() == Some(id));
     let shown = match (good, bad.next()) {
         (Some(key), _) => Shown::key(key, scene.now),
@@ -49,7 +49,7 @@ pub(super) fn show(args: &ShowArgs, scene: &Scene<'_>, console: &mut Console<'_>
             Shown::quarantined(bad)
         }
         (None, None) => {
-            let good = file.keys.iter().map(|key| key.id.as_str());
+            let good = file.keys.iter().map(|key| &*key.id);
             let bad = file.quarantined.iter().filter_map(|bad| bad.id.as_deref());
             return Err(entry::unknown(id, good.chain(bad)));
         }
@@ -101,7 +101,7 @@ struct Shown<'a> {
     reason: &'a str,
     state_changed: Option<String>,
     limits: Option<Vec<&'a str>>,
-    roles: &'a [String],
+    roles: &'a [Box<str>],
     previous: Vec<Grace>,
     meta: BTreeMap<&'a str, &'a str>,
 }
@@ -120,17 +120,17 @@ impl<'a> Shown<'a> {
             id: Some(&key.id),
             state: standing(key, now),
             owner: &key.owner,
-            note: &key.note,
+            note: key.note(),
             plan: key.plan.as_deref(),
             created: time(key.created),
             expires: time(key.expires),
             not_before: time(key.not_before),
-            reason: &key.reason,
-            state_changed: time(key.state_changed),
+            reason: key.reason(),
+            state_changed: time(key.state_changed()),
             limits: limits.map(|limits| limits.iter().map(|rate| &*rate.text).collect()),
             roles: &key.roles,
             previous: previous.collect(),
-            meta: key.meta.iter().map(|(k, v)| (&**k, &**v)).collect(),
+            meta: key.meta().collect(),
         }
     }
 
@@ -178,7 +178,7 @@ fn note(bad: &Quarantined, console: &mut Console<'_>) {
 
 fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
     let day = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.strftime("%Y-%m-%d").to_string());
-    let limits = key.limits.iter().flatten().map(|rate| &*rate.text);
+    let limits = key.limits.iter().flat_map(|rates| rates.iter()).map(|rate| &*rate.text);
     [
         printable(&key.id),
         standing(key, now).into(),

@@ -55,7 +55,7 @@ fn find<'f>(file: &'f KeyFile, hash: &StoredHash, now: Timestamp) -> Option<(Opt
         .map(|entry| (entry.id.as_deref(), list::QUARANTINED))
         .chain(file.keys.iter().filter_map(|key| {
             let state = state_by(key, hash, now)?;
-            Some((Some(key.id.as_str()), state))
+            Some((Some(&*key.id), state))
         }))
         .next()
 }

@@ -6,7 +6,7 @@ use crate::config::reader::{Neutral, Table};
 use crate::vocab::units::{self, Rate};
 
 /// How many policies one list may hold: each is checked at every request.
-const RATES_MAX: usize = 16;
+pub(in crate::config) const RATES_MAX: usize = 16;
 
 pub(super) fn limits(file: &mut Table<'_>) -> Limits {
     let mut limits = Limits { ratelimit_headers: true, x_ratelimit_headers: false, total: None, per_ip: None };

@@ -19,7 +19,7 @@ pub fn cross_check(gateway: &Gateway, keys: &KeyFile, source: &Arc<SourceFile>) 
                 severity: Severity::Warning,
                 code,
                 file: Arc::clone(source),
-                span: keys.places.get(number).cloned(),
+                span: keys.places.get(number).map(|place| place.start as usize..place.end as usize),
                 message,
                 hint: Some(hint),
             });
@@ -30,7 +30,7 @@ pub fn cross_check(gateway: &Gateway, keys: &KeyFile, source: &Arc<SourceFile>) 
             warn("missing-pepper", message, hint);
         }
         if let Some(plan) = &key.plan
-            && !gateway.plans.contains_key(plan)
+            && !gateway.plans.contains_key(&**plan)
         {
             let message = format!("key `{}` has the plan {}, which does not exist", key.id, quoted(plan));
             let known = gateway.plans.keys().map(String::as_str);
@@ -46,6 +46,5 @@ pub fn cross_check(gateway: &Gateway, keys: &KeyFile, source: &Arc<SourceFile>) 
 
 /// Whether any hash of the entry was made with a pepper.
 pub(crate) fn needs_pepper(key: &super::KeySpec) -> bool {
-    let previous = key.previous.iter().map(|secret| secret.hash);
-    std::iter::once(key.hash).chain(previous).any(|hash| matches!(hash, StoredHash::HmacSha256(_)))
+    key.hashes().any(|hash| matches!(hash, StoredHash::HmacSha256(_)))
 }

@@ -7,22 +7,23 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use toml::value::{Datetime, Offset};
 
-use super::{KeySpec, KeyState, PreviousSecret, StoredHash};
+use super::interner::Interner;
+use super::{KeySpec, KeyState, PreviousSecret, Remarks, StoredHash};
 use crate::config::gateway::{Located, rates};
 use crate::config::problems::{Problems, Wrong};
 use crate::config::reader::{Item, Neutral, Table, located};
 
 /// An entry as it was read: with a spec if it could be, and with a problem if it must not be used.
-pub(super) struct Entry {
+pub(super) struct Read {
     pub(super) spec: Option<KeySpec>,
-    pub(super) id: Option<Located<String>>,
+    pub(super) id: Option<Located<Box<str>>>,
     /// Every hash of it that can be read.
     pub(super) hashes: Vec<Located<StoredHash>>,
     pub(super) problem: Option<String>,
     pub(super) span: Range<usize>,
 }
 
-impl Entry {
+impl Read {
     /// Notes a problem, and with it that the entry must not be used.
     pub(super) fn quarantine(&mut self, problems: &Problems, span: Range<usize>, wrong: Wrong) {
         let before = problems.len();
@@ -33,20 +34,22 @@ impl Entry {
     }
 }
 
-pub(super) fn entry(mut table: Table<'_>) -> Entry {
+/// How `state` is written.
+pub(super) const STATES: [(&str, KeyState); 5] = [
+    ("active", KeyState::Active),
+    ("disabled", KeyState::Disabled),
+    ("revoked", KeyState::Revoked),
+    ("compromised", KeyState::Compromised),
+    ("honey", KeyState::Honey),
+];
+
+pub(super) fn entry(mut table: Table<'_>, interner: &mut Interner) -> Read {
     let (problems, span) = (table.problems(), table.span());
     let before = problems.len();
     let id = required(&mut table, "id", id);
     let hash = required(&mut table, "hash", hash);
     let mut hashes: Vec<_> = hash.iter().cloned().collect();
     let previous = previous(&mut table, &mut hashes);
-    let state = [
-        ("active", KeyState::Active),
-        ("disabled", KeyState::Disabled),
-        ("revoked", KeyState::Revoked),
-        ("compromised", KeyState::Compromised),
-        ("honey", KeyState::Honey),
-    ];
     let spec = KeySpec {
         id: id.as_ref().map(|id| id.value.clone()).unwrap_or_default(),
         hash: match &hash {
@@ -54,18 +57,15 @@ pub(super) fn entry(mut table: Table<'_>) -> Entry {
             None => StoredHash::Sha256(crate::vocab::digest::Digest::new([0; 32])),
         },
         owner: table.parsed("owner", header_text).unwrap_or_default(),
-        note: text(&mut table, "note"),
         created: time(&mut table, "created"),
         expires: time(&mut table, "expires"),
         not_before: time(&mut table, "not_before"),
-        state: table.one_of("state", &state, KeyState::Active),
-        reason: text(&mut table, "reason"),
-        state_changed: time(&mut table, "state_changed"),
-        plan: table.parsed("plan", plan),
-        limits: rates(&mut table),
-        roles: roles(&mut table),
-        previous,
-        meta: meta(&mut table),
+        state: table.one_of("state", &STATES, KeyState::Active),
+        plan: table.parsed("plan", plan).map(|plan| interner.word(&plan)),
+        limits: rates(&mut table).map(|rates| interner.rates(rates)),
+        roles: interner.roles(roles(&mut table)),
+        previous: previous.into(),
+        remarks: remarks(&mut table).map(Box::new),
     };
     later(&mut table);
     table.finish();
@@ -77,7 +77,7 @@ pub(super) fn entry(mut table: Table<'_>) -> Entry {
         let message = "the key expires before it begins, so it is never good";
         problems.warn(span.clone(), Wrong::new("never-valid", message));
     }
-    Entry { spec: (problem.is_none()).then_some(spec), id, hashes, problem, span }
+    Read { spec: (problem.is_none()).then_some(spec), id, hashes, problem, span }
 }
 
 fn later(table: &mut Table<'_>) {
@@ -101,12 +101,12 @@ fn required<T>(table: &mut Table<'_>, key: &'static str, read: fn(&str) -> Resul
     }
 }
 
-fn id(text: &str) -> Result<String, Wrong> {
+pub(super) fn id(text: &str) -> Result<Box<str>, Wrong> {
     let start = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let member = |c: u8| start(c) || b"._-".contains(&c);
     let good = text.len() <= 63 && text.bytes().next().is_some_and(start) && text.bytes().all(member);
     match good {
-        true => Ok(text.to_owned()),
+        true => Ok(text.into()),
         false => Err(Wrong::value("an id is 1 to 63 of the characters `a-z0-9._-` and begins with a letter or digit")),
     }
 }
@@ -126,42 +126,55 @@ fn hash(text: &str) -> Result<StoredHash, Wrong> {
 }
 
 /// Text that is sent to the upstream as the value of a header.
-fn header_text(text: &str) -> Result<String, Wrong> {
+pub(super) fn header_text(text: &str) -> Result<Box<str>, Wrong> {
     match text.contains(char::is_control) || text.len() > 256 {
         true => Err(Wrong::value("expected at most 256 bytes without control characters")),
-        false => Ok(text.to_owned()),
+        false => Ok(text.into()),
     }
 }
 
-fn plan(text: &str) -> Result<String, Wrong> {
+pub(super) fn plan(text: &str) -> Result<Box<str>, Wrong> {
     match text.is_empty() {
         true => Err(Wrong::value("expected the name of a plan").hint("for none leave `plan` out")),
         false => header_text(text),
     }
 }
 
-fn text(table: &mut Table<'_>, key: &'static str) -> String {
-    let text = table.string(key);
-    text.map(|text| text.value.to_owned()).unwrap_or_default()
-}
-
-fn roles(table: &mut Table<'_>) -> Vec<String> {
-    let role = |text: &str| match text.is_empty() || text.contains(',') {
+pub(super) fn role(text: &str) -> Result<Box<str>, Wrong> {
+    match text.is_empty() || text.contains(',') {
         true => Err(Wrong::value("a role is not empty and has no comma")),
         false => header_text(text),
-    };
+    }
+}
+
+fn roles(table: &mut Table<'_>) -> Vec<Box<str>> {
     let roles = table.strings("roles", role).into_iter();
     roles.map(|role| role.value).collect()
 }
 
-fn meta(table: &mut Table<'_>) -> BTreeMap<String, String> {
+fn remarks(table: &mut Table<'_>) -> Option<Remarks> {
+    let remarks = Remarks {
+        note: text(table, "note"),
+        reason: text(table, "reason"),
+        state_changed: time(table, "state_changed"),
+        meta: meta(table),
+    };
+    (remarks != Remarks::default()).then_some(remarks)
+}
+
+fn text(table: &mut Table<'_>, key: &'static str) -> Box<str> {
+    let text = table.string(key);
+    text.map(|text| text.value.into()).unwrap_or_default()
+}
+
+fn meta(table: &mut Table<'_>) -> BTreeMap<Box<str>, Box<str>> {
     let Some(meta) = table.table("meta") else {
         return BTreeMap::new();
     };
     meta.pairs()
         .filter_map(|(key, item)| {
             let value = item.string()?.value;
-            Some((key.value.to_owned(), value.to_owned()))
+            Some((key.value.into(), value.into()))
         })
         .collect()
 }
@@ -209,7 +222,7 @@ fn timestamp(item: &Item<'_>) -> Option<Timestamp> {
     None
 }
 
-fn instant(time: &Datetime) -> Option<Timestamp> {
+pub(super) fn instant(time: &Datetime) -> Option<Timestamp> {
     let (date, time, offset) = (time.date?, time.time?, time.offset?);
     let small = |n: u8| i8::try_from(n).ok();
     let year = i16::try_from(date.year).ok()?;

@@ -1,5 +1,7 @@
 //! Good files, entries quarantined on their own, files refused as a whole.
 
+mod pieces;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -64,18 +66,19 @@ fn all_fields() {
     ));
     assert!(report.is_empty(), "{report:?}");
     let key = &keys.keys[0];
-    assert_eq!(key.id, "billing");
+    assert_eq!(&*key.id, "billing");
     assert!(key.hash == StoredHash::parse(&hash(1)).expect("a hash"));
-    assert_eq!(key.owner, "payments team");
+    assert_eq!(&*key.owner, "payments team");
     assert_eq!(key.created.map(|at| at.to_string()).as_deref(), Some("2026-11-21T10:00:00Z"));
     assert_eq!(key.expires.map(|at| at.to_string()).as_deref(), Some("2027-02-18T23:00:00Z"));
     assert_eq!(key.not_before.map(|at| at.to_string()).as_deref(), Some("2026-12-01T00:00:00.5Z"));
     assert_eq!(key.state, KeyState::Honey);
     assert_eq!(key.plan.as_deref(), Some("gold"));
-    assert_eq!(key.limits.as_ref().map(Vec::len), Some(1));
-    assert_eq!(key.roles, ["orders:read", "b"]);
+    assert_eq!(key.limits.as_ref().map(|limits| limits.len()), Some(1));
+    assert_eq!(key.roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["orders:read", "b"]);
     assert_eq!(key.previous.len(), 1);
-    assert_eq!(key.meta["tenant"], "acme");
+    assert_eq!(key.meta().collect::<Vec<_>>(), [("tenant", "acme")]);
+    assert_eq!((key.note(), key.reason()), ("n", "r"));
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn the_example_entry_is_good() {
     let (keys, report) = read(&text);
     assert!(report.is_empty(), "{report:?}");
     assert_eq!(keys.keys[0].previous.len(), 1);
-    assert_eq!(keys.keys[0].reason, "");
+    assert_eq!(keys.keys[0].reason(), "");
 }
 
 #[test]

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use keyward::config::keyfile;
+use keyward::config::diagnostics::Report;
+use keyward::config::keyfile::{self, KeyFile};
 use keyward::config::source::SourceFile;
 
 pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let source = Arc::new(SourceFile::new("keys.toml", text));
     let report = match keyfile::parse(&source) {
-        Ok((_, warnings)) => warnings,
+        Ok((keys, warnings)) => {
+            assert_nothing_is_lost_by_reading_again(&source, &keys, &warnings);
+            warnings
+        }
         Err(report) => {
             assert!(report.has_errors());
             report
@@ -19,6 +23,13 @@ pub(crate) fn check(data: &[u8]) {
     for hash in hashes(text) {
         assert!(!told.iter().any(|told| told.contains(hash)), "a message has a hash in it");
     }
+}
+
+fn assert_nothing_is_lost_by_reading_again(source: &Arc<SourceFile>, keys: &KeyFile, warnings: &Report) {
+    let Ok((again, repeated)) = keyfile::parse_again(source, keys) else { panic!("it was read before") };
+    assert!(again.keys == keys.keys && again.digest == keys.digest);
+    assert_eq!(again.quarantined.len(), keys.quarantined.len());
+    assert_eq!(repeated.to_json(), warnings.to_json());
 }
 
 /// What stands behind `sha256:`, where it is as long as a hash.
