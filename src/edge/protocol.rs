@@ -99,10 +99,17 @@ impl Future for Answering {
 }
 
 /// A connection that speaks HTTP.
-#[expect(clippy::large_enum_variant, reason = "it is most of what there is to a connection: a box would be one more")]
 pub(super) enum Connection {
-    Http1(http1::Connection<TokioIo<Socket>, Requests>),
+    Http1(Box<http1::Connection<TokioIo<Socket>, Requests>>),
     Http2(Pin<Box<http2::Connection<TokioIo<Socket>, Requests, LocalExecutor>>>),
+}
+
+/// What is left of a connection that speaks HTTP/1 without hyper's part in it.
+pub(super) struct Rest {
+    pub(super) socket: Socket,
+    /// What was read beyond the last request.
+    pub(super) early: Bytes,
+    pub(super) requests: Requests,
 }
 
 impl Connection {
@@ -111,7 +118,7 @@ impl Connection {
         if is_http2 {
             return Self::Http2(Box::pin(http2_builder(http).serve_connection(socket, requests)));
         }
-        Self::Http1(http1_builder(http).serve_connection(socket, requests))
+        Self::Http1(Box::new(http1_builder(http).serve_connection(socket, requests)))
     }
 
     /// Serves; ready when HTTP has ended. Unless it became a tunnel or failed, it is shut down then: hyper writes what it
@@ -126,16 +133,16 @@ impl Connection {
     /// Takes no new requests.
     pub(super) fn wind_down(&mut self) {
         match self {
-            Self::Http1(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Http1(connection) => Pin::new(&mut **connection).graceful_shutdown(),
             Self::Http2(connection) => connection.as_mut().graceful_shutdown(),
         }
     }
 
-    /// What is left when HTTP has ended: the connection, and what was read of it beyond. HTTP/2 leaves nothing.
-    pub(super) fn into_rest(self) -> Option<(Socket, Bytes)> {
+    /// What is left when HTTP has ended, or waits for its next request. HTTP/2 leaves nothing.
+    pub(super) fn into_rest(self) -> Option<Rest> {
         let Self::Http1(connection) = self else { return None };
-        let rest = connection.into_parts();
-        Some((rest.io.into_inner(), rest.read_buf))
+        let parts = connection.into_parts();
+        Some(Rest { socket: parts.io.into_inner(), early: parts.read_buf, requests: parts.service })
     }
 }
 

@@ -39,6 +39,7 @@ mod real_servers;
 mod reload;
 mod reload_files;
 mod restart;
+mod resting;
 mod rewriting;
 mod routes;
 mod service;
