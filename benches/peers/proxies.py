@@ -4,7 +4,7 @@ import re
 import subprocess
 
 from lab import configs, expect, keys, tools
-from lab.process import Server
+from lab.process import Server, free_ports
 
 NAMES = ("keyward", "nginx", "haproxy", "envoy")
 
@@ -12,25 +12,31 @@ NAMES = ("keyward", "nginx", "haproxy", "envoy")
 class Proxy:
     """One gateway on two ports, plain and TLS, with its log. It can be started again, fresh."""
 
-    def __init__(self, name, site, port, tls_port):
-        self.name, self.site, self.port, self.tls_port = name, site, port, tls_port
+    def __init__(self, name, site):
+        self.name, self.site = name, site
+        self.port, self.tls_port = free_ports(2)
         # Apart from the files that Keyward watches: there, each write of the log would wake the watcher.
         self.log = site.scratch / "logs" / f"{name}.log"
         self.log.touch()
         self.server = None
 
-    def start(self):
+    def start(self, under=(), ready_s=30):
+        """`under` is a program to run it with, as one process."""
         settings = {"port": self.port, "tls_port": self.tls_port, "upstream": self.site.upstream_port, "log": self.log}
         command, has_worker = COMMANDS[self.name](self.site, settings)
+        if under and self.name == "nginx":
+            command, has_worker = [*command, "-g", "master_process off;"], False
         # HAProxy logs to its standard output.
         stdout = self.log if self.name == "haproxy" else None
-        self.server = Server(
-            self.name, command, self.port, self.site.proxy_cpu, self.site.scratch, has_worker=has_worker, stdout=stdout
-        ).wait_ready()
+        more = {"has_worker": has_worker, "stdout": stdout, "ready_s": ready_s}
+        command = [*under, *command]
+        self.server = Server(self.name, command, self.port, self.site.proxy_cpu, self.site.scratch, **more)
+        self.server.wait_ready()
 
     def stop(self):
         if self.server:
             self.server.stop()
+            self.server = None
 
     def restart(self):
         self.stop()

@@ -9,6 +9,9 @@ from .shapes import PACE_PER_SECOND
 
 TITLES = {"keyward": "Keyward", "nginx": "nginx", "haproxy": "HAProxy", "envoy": "Envoy"}
 ABSENT = "–"
+# Where other programs had a gateway's CPU for more than this share of the time, its number is worth less: it found its caches
+# cold, and the others theirs.
+WAITED_MAX = 0.1
 
 
 def median(rows, column):
@@ -85,8 +88,25 @@ def other_table(names, results, extra):
     return lines
 
 
+def is_disturbed(rows):
+    return median(rows, "waited") > WAITED_MAX
+
+
+def disturbed(results):
+    """The gateways, and in how many shapes other programs were in the way of each."""
+    counts = {}
+    for by_name in results.values():
+        for name, rows in by_name.items():
+            counts[name] = counts.get(name, 0) + is_disturbed(rows)
+    return ", ".join(f"{TITLES[name]} in {count} of {len(results)} shapes" for name, count in counts.items() if count)
+
+
 def markdown(names, shapes, results, extra, versions, options):
     results = {key: {name: rows for name, rows in by_name.items() if rows} for key, by_name in results.items()}
     others = other_table(names, results, extra)
     parts = [preamble(versions, options), "", *cpu_table(names, shapes, results)]
-    return "\n".join([*parts, "", *others] if len(others) > 2 else parts)
+    if len(others) > 2:
+        parts += ["", *others]
+    if busy := disturbed(results):
+        parts += ["", f"Not for the README: other programs had the CPU ({busy}). Run it on a quiet machine."]
+    return "\n".join(parts)
