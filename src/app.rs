@@ -291,7 +291,8 @@ fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
                     continue;
                 }
             }
-            Wake::Idle => {}
+            // What a reload has left: better this thread goes through it than a worker.
+            Wake::Idle => worker::give_back(),
             Wake::Stop => return,
         }
         if swept.elapsed() >= SWEEP_EVERY {

@@ -254,8 +254,8 @@ async fn keep_ticking(worker: Rc<Worker>) {
 }
 
 /// mimalloc gives the system what was free for a second, but looks for it only while it frees a page of its own, which on a
-/// quiet worker is never. A piece so large that nothing else fits its page is such an occasion, and costs two calls.
-fn give_back() {
+/// quiet thread is never. A piece so large that nothing else fits its page is such an occasion, and costs two calls.
+pub(crate) fn give_back() {
     const ALONE_IN_ITS_PAGE: usize = 1 << 20;
     drop(std::hint::black_box(Vec::<u8>::with_capacity(ALONE_IN_ITS_PAGE)));
 }

@@ -12,7 +12,7 @@ use crate::edge::worker::Shared;
 use crate::observe::events::{Events, KeyChanges};
 use crate::observe::operational::{LevelHandle, filter};
 use crate::observe::sink::Sink;
-use crate::snapshot::{Builder, Entrance, Parts, Snapshot};
+use crate::snapshot::{Builder, Entrance, Parts};
 
 /// The part of the process that changes configurations.
 pub struct Reloader {
@@ -114,9 +114,9 @@ impl Reloader {
     }
 }
 
-/// Drops a snapshot that serves no more, once nobody decides by it: a worker that was the last to hold it would stop to
-/// free every key.
-fn retire(mut former: Arc<Snapshot>) {
+/// Drops what serves no more once nobody decides by it: a worker that was the last to hold a snapshot would stop to free
+/// every key.
+fn retire<T>(mut former: Arc<T>) {
     // A decision takes microseconds; its thread may have to wait for its turn.
     const LOOKS_MAX: usize = 1_000;
     for _ in 0..LOOKS_MAX {
@@ -186,4 +186,35 @@ pub fn problems(report: &Report) -> Vec<String> {
         all.push(format!("and {rest} more"));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::{self, ThreadId};
+
+    use super::*;
+
+    struct Dropped(Sender<ThreadId>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+
+    #[test]
+    fn what_serves_no_more_is_dropped_by_the_thread_that_replaced_it() {
+        let (dropped, by) = channel();
+        let former = Arc::new(Dropped(dropped));
+        let (held, (let_go, wait)) = (Arc::clone(&former), channel::<()>());
+        let worker = thread::spawn(move || {
+            let _ = wait.recv_timeout(Duration::from_millis(20));
+            drop(held);
+        });
+        retire(former);
+        assert_eq!(by.recv().ok(), Some(thread::current().id()));
+        drop(let_go);
+        worker.join().expect("it only waited");
+    }
 }
