@@ -134,7 +134,7 @@ pub fn admit(
         Passage::Open(open) => (Arc::clone(open.route()), None),
         Passage::Keyed(identified, route) => (route, Some(identified)),
     };
-    let buckets = identified.as_ref().map_or(&[][..], |i| &i.key().buckets);
+    let buckets = identified.as_ref().map_or(&[][..], |i| i.key().buckets.as_slice());
     for bucket in buckets {
         has_room(Denial::RateLimited, bucket.read(now.mono))?;
     }

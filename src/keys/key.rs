@@ -6,8 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::gateway::Identity;
 use crate::config::keyfile::{KeySpec, KeyState};
-use crate::limits::Bucket;
-use crate::limits::ledger::Holding;
+use crate::limits::ledger::{Buckets, Holding};
 
 /// One key. There may be a million of them, most of which nobody uses: what only requests need is made by the first one.
 pub struct Key {
@@ -19,7 +18,7 @@ pub struct Key {
     /// First instant at which it is refused, microseconds since the epoch.
     pub expires_us: i64,
     /// Its own limits, those of its plan where it has none.
-    pub buckets: Box<[Arc<Bucket>]>,
+    pub buckets: Buckets,
     policies: Option<Arc<HeaderValue>>,
     names: Arc<Identity>,
     identity: OnceLock<Box<[(HeaderName, HeaderValue)]>>,

@@ -3,15 +3,16 @@
 //! The index is an open-addressing table over the first bytes of the digests, which are as good as random: nobody can
 //! choose where a guess lands. The comparison that decides looks at all 32 bytes in constant time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::key::Key;
 use crate::config::gateway::{Gateway, Identity, Plan};
-use crate::config::keyfile::{KeyFile, KeySpec, StoredHash};
+use crate::config::keyfile::{KeyFile, StoredHash};
 use crate::credential::Presented;
 use crate::limits::Ledger;
 use crate::vocab::digest::Digest;
+use crate::vocab::former::Former;
 
 /// All keys.
 pub struct Ring {
@@ -77,7 +78,8 @@ impl Ring {
             }
             terms.names = Arc::clone(&before.terms.names);
         }
-        let mut former = before.map(|ring| Former::new(ring));
+        let former = before.map_or(&[][..], |ring| &ring.keys);
+        let mut former = Former::new(former, |key| key.id());
         let mut keys = Vec::with_capacity(file.keys.len());
         let mut slots = Vec::with_capacity(file.keys.len());
         for spec in &file.keys {
@@ -87,7 +89,7 @@ impl Ring {
                 slots.extend(spec.hashes().map(|hash| Slot { hash, holder: Holder::Quarantined }));
                 continue;
             }
-            let was = former.as_mut().and_then(|former| former.take(spec));
+            let was = former.take(&spec.id, |key| Arc::ptr_eq(&key.spec, spec));
             let key = was.filter(|was| same_terms && Arc::ptr_eq(&was.spec, spec)).cloned().unwrap_or_else(|| {
                 let rates = spec.limits.as_deref().or(plan.flatten().map(|plan| plan.limits.as_slice()));
                 let held = was.map(|was| &*was.buckets);
@@ -101,9 +103,8 @@ impl Ring {
             }));
             keys.push(key);
         }
-        if let Some(former) = former {
-            former.leave(ledger);
-        }
+        // The buckets of keys that are gone.
+        former.rest().for_each(|key| ledger.leave(key.id(), &key.buckets));
         let quarantined = file.quarantined.iter().flat_map(|q| &q.hashes);
         slots.extend(quarantined.map(|hash| Slot { hash: *hash, holder: Holder::Quarantined }));
         let made_from = (file.digest, has_pepper);
@@ -142,47 +143,6 @@ impl Ring {
     /// Good keys, in file order.
     pub fn keys(&self) -> &[Arc<Key>] {
         &self.keys
-    }
-}
-
-/// The keys of the ring before, while those of the next one are made.
-struct Former<'r> {
-    keys: &'r [Arc<Key>],
-    taken: Vec<bool>,
-    next: usize,
-    places: HashMap<&'r str, usize>,
-}
-
-impl<'r> Former<'r> {
-    /// How far from its place a key is looked for before all are searched.
-    const NEAR: usize = 8;
-
-    fn new(ring: &'r Ring) -> Self {
-        Self { keys: &ring.keys, taken: vec![false; ring.keys.len()], next: 0, places: HashMap::new() }
-    }
-
-    /// The key that had the id of this entry. Asked in the order of the file.
-    fn take(&mut self, spec: &Arc<KeySpec>) -> Option<&'r Arc<Key>> {
-        let mut near = self.keys.iter().enumerate().skip(self.next).take(Self::NEAR);
-        let place = match near.find(|(_, key)| Arc::ptr_eq(&key.spec, spec) || key.spec.id == spec.id) {
-            Some((place, _)) => place,
-            None => {
-                if self.places.is_empty() {
-                    self.places = self.keys.iter().enumerate().map(|(place, key)| (key.id(), place)).collect();
-                }
-                *self.places.get(&*spec.id)?
-            }
-        };
-        self.next = place + 1;
-        self.taken[place] = true;
-        Some(&self.keys[place])
-    }
-
-    /// The buckets of keys that are gone stay with the ledger.
-    fn leave(self, ledger: &mut Ledger) {
-        for (key, _) in self.keys.iter().zip(&self.taken).filter(|(_, taken)| !**taken) {
-            ledger.leave(key.id(), &key.buckets);
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use smallvec::SmallVec;
 
 use super::address::AddressLimiter;
 use super::bucket::Bucket;
@@ -22,14 +23,26 @@ pub struct Ledger {
     total: HashMap<Arc<str>, Arc<Bucket>>,
     policies: HashMap<Arc<str>, Arc<Policy>>,
     headers: HashMap<Vec<Arc<str>>, Option<Arc<HeaderValue>>>,
+    /// The last of them that was asked for: mostly it is the next one, too.
+    last: Header,
     per_ip: Option<Arc<AddressLimiter>>,
 }
+
+/// `RateLimit-Policy` of these policies.
+#[derive(Default)]
+struct Header {
+    policies: Vec<Arc<Policy>>,
+    value: Option<Arc<HeaderValue>>,
+}
+
+/// Mostly no more than two, and then they need no memory, and no look at it, of their own.
+pub type Buckets = SmallVec<[Arc<Bucket>; 2]>;
 
 /// The limits of one key.
 #[derive(Default)]
 pub struct Holding {
     /// In the order of the key's limits.
-    pub buckets: Box<[Arc<Bucket>]>,
+    pub buckets: Buckets,
     /// `RateLimit-Policy` of them; a million keys on one plan share one.
     pub policies: Option<Arc<HeaderValue>>,
 }
@@ -37,14 +50,14 @@ pub struct Holding {
 impl Ledger {
     /// An empty ledger.
     pub fn new(clock: Clock) -> Self {
-        let (left, total, policies, headers) = Default::default();
-        Self { clock, left, total, policies, headers, per_ip: None }
+        let (left, total, policies, headers, last) = Default::default();
+        Self { clock, left, total, policies, headers, last, per_ip: None }
     }
 
     /// A key's buckets for these rates: as spent as they were, among those `held` before or left behind once, or full
     /// where they are new.
     pub fn holding(&mut self, id: &str, rates: &[Rate], held: &[Arc<Bucket>]) -> Holding {
-        let mut buckets: Vec<Arc<Bucket>> = Vec::with_capacity(rates.len());
+        let mut buckets = Buckets::with_capacity(rates.len());
         for rate in rates {
             // One policy written twice is one policy: it must not be charged twice.
             if !buckets.iter().any(|bucket| bucket.policy().text == rate.text) {
@@ -54,7 +67,7 @@ impl Ledger {
             }
         }
         self.leave(id, held.iter().filter(|old| !buckets.iter().any(|new| Arc::ptr_eq(old, new))));
-        Holding { policies: self.policy_header(&buckets), buckets: buckets.into() }
+        Holding { policies: self.policy_header(&buckets), buckets }
     }
 
     /// Keeps what a key no longer has: removing a limit or a key and putting it back spends nothing and refills nothing.
@@ -83,9 +96,16 @@ impl Ledger {
     }
 
     fn policy_header(&mut self, buckets: &[Arc<Bucket>]) -> Option<Arc<HeaderValue>> {
-        let texts: Vec<Arc<str>> = buckets.iter().map(|bucket| Arc::clone(&bucket.policy().text)).collect();
-        let make = || policy_header(buckets.iter().map(|b| &**b.policy())).map(Arc::new);
-        self.headers.entry(texts).or_insert_with(make).clone()
+        let last = &self.last.policies;
+        let mut pairs = last.iter().zip(buckets);
+        if last.len() != buckets.len() || !pairs.all(|(policy, bucket)| Arc::ptr_eq(policy, bucket.policy())) {
+            let policies: Vec<_> = buckets.iter().map(|bucket| Arc::clone(bucket.policy())).collect();
+            let texts = policies.iter().map(|policy| Arc::clone(&policy.text)).collect();
+            let make = || policy_header(policies.iter().map(|policy| &**policy)).map(Arc::new);
+            let value = self.headers.entry(texts).or_insert_with(make).clone();
+            self.last = Header { policies, value };
+        }
+        self.last.value.clone()
     }
 
     fn policy(&mut self, rate: &Rate) -> Arc<Policy> {
@@ -115,6 +135,7 @@ impl Ledger {
         self.left.shrink_to(self.left.len() * 2);
         // Made anew when a key wants them.
         self.headers.clear();
+        self.last = Header::default();
         self.policies.retain(|_, policy| Arc::strong_count(policy) > 1);
         if let Some(per_ip) = &self.per_ip {
             per_ip.sweep(now);

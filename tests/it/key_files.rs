@@ -103,3 +103,19 @@ fn a_file_from_another_system_is_fine() {
     crate::harness::eventually("the edit", || (gateway.get("/").bearer(&key).send().status == 401).then_some(()));
     assert_eq!(std::fs::read_to_string(gateway.keys_path()).unwrap().matches("owner").count(), 1);
 }
+
+#[test]
+fn an_entry_inside_a_string_is_none() {
+    let upstream = Upstream::start();
+    let (first, quoted, last) = (Key::new(), Key::new(), Key::new());
+    for quotes in ["\"\"\"", "'''"] {
+        let note =
+            format!("note = {quotes}\n{}{quotes}", quoted.entry("quoted", "").replace('"', "'").replace("'''", ""));
+        let entries = first.entry("first", &note) + &last.entry("last", "");
+        let gateway = Setup::with(&upstream, "", &entries).start();
+        for (key, status) in [(&first, 200), (&quoted, 401), (&last, 200)] {
+            assert_eq!(gateway.get("/").bearer(key).send().status, status, "{entries}");
+        }
+        assert_eq!(gateway.wait_event("ready", |_| true)["keys"], 2);
+    }
+}

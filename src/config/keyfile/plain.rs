@@ -4,7 +4,8 @@
 //! reads, and says what is wrong if anything is.
 
 use jiff::Timestamp;
-use toml::value::Datetime;
+use memchr::memchr;
+use toml::value::{Datetime, Offset};
 
 use super::entry;
 use super::interner::Interner;
@@ -14,7 +15,7 @@ use super::{KeySpec, KeyState, StoredHash};
 /// The entry whose text this is.
 pub(super) fn plain(text: &str, interner: &mut Interner) -> Option<KeySpec> {
     let mut settings = Settings::default();
-    let mut lines = text.lines();
+    let mut lines = lines(text);
     if trim(lines.next()?) != HEADER {
         return None;
     }
@@ -48,8 +49,8 @@ impl<'t> Settings<'t> {
         if let Some(comment) = line.strip_prefix('#') {
             return comment.bytes().all(|c| is_printable(c) || c == b'\t').then_some(());
         }
-        let (name, value) = line.split_once('=')?;
-        let (name, value) = (trim(name), trim(value));
+        let equals = memchr(b'=', line.as_bytes())?;
+        let (name, value) = (trim(&line[..equals]), trim(&line[equals + 1..]));
         match name {
             "id" => once(&mut self.id, string(value)?),
             "hash" => once(&mut self.hash, string(value)?),
@@ -101,9 +102,24 @@ fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     place.replace(value).is_none().then_some(())
 }
 
+/// Each line without its end, which is as TOML wants it.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = memchr(b'\n', text.as_bytes()) else { return rest.take() };
+        rest = Some(&text[end + 1..]);
+        let line = &text[..end];
+        Some(line.strip_suffix('\r').unwrap_or(line))
+    })
+}
+
 /// Without the white space of TOML at either end.
 fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    let is_text = |c: &u8| *c != b' ' && *c != b'\t';
+    let start = text.as_bytes().iter().position(is_text).unwrap_or(text.len());
+    let end = text.as_bytes().iter().rposition(is_text).map_or(start, |last| last + 1);
+    &text[start..end]
 }
 
 /// What stands for itself in TOML, in strings and comments alike.
@@ -114,7 +130,9 @@ fn is_printable(c: u8) -> bool {
 /// A string of one line in which nothing is escaped.
 fn string(value: &str) -> Option<&str> {
     let text = value.strip_prefix('"')?.strip_suffix('"')?;
-    text.bytes().all(|c| is_printable(c) && c != b'"' && c != b'\\').then_some(text)
+    // Looked at to the end, which is faster than to stop.
+    let plain = text.bytes().fold(true, |plain, c| plain & is_printable(c) & (c != b'"') & (c != b'\\'));
+    plain.then_some(text)
 }
 
 /// A list of such strings, on one line.
@@ -129,9 +147,18 @@ fn strings(value: &str) -> Option<Vec<&str>> {
 
 /// `2026-11-21T10:00:00Z`
 fn time(value: &str) -> Option<Timestamp> {
-    let shape = value.bytes().map(|c| if c.is_ascii_digit() { b'0' } else { c });
-    if !shape.eq(*b"0000-00-00T00:00:00Z") {
+    let [y, e, a, r, b'-', m, o, b'-', d, i, b'T', h, u, b':', n, t, b':', s, c, b'Z'] = *value.as_bytes() else {
         return None;
-    }
-    entry::instant(&value.parse::<Datetime>().ok()?)
+    };
+    let digit = |c: u8| c.is_ascii_digit().then(|| c - b'0');
+    let two = |ten: u8, one: u8| Some(digit(ten)? * 10 + digit(one)?);
+    let date = toml::value::Date {
+        year: u16::from(two(y, e)?) * 100 + u16::from(two(a, r)?),
+        month: two(m, o)?,
+        day: two(d, i)?,
+    };
+    // A leap second is left to those who know about it.
+    let (hour, minute, second) = (two(h, u)?, two(n, t)?, two(s, c).filter(|second| *second < 60)?);
+    let time = toml::value::Time { hour, minute, second: Some(second), nanosecond: None };
+    entry::instant(&Datetime { date: Some(date), time: Some(time), offset: Some(Offset::Z) })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hash};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use super::StoredHash;
@@ -13,8 +13,9 @@ use crate::config::source::SourceFile;
 
 /// Quarantines every entry that shares its id or one of its hashes with another, good or not.
 pub(super) fn quarantine(entries: &mut [Entry], problems: &Problems, source: &Arc<SourceFile>) {
-    let ids = twins(entries, |entry| entry.id().into_iter());
-    let hashes = twins(entries, |entry| entry.hashes().map(identity));
+    let keyed = RandomState::new();
+    let ids = twins(entries, |entry| entry.id().into_iter(), |id| keyed.hash_one(id));
+    let hashes = twins(entries, |entry| entry.hashes().map(identity), |(_, digest)| first_bytes(digest));
     for (number, _) in ids.keys().chain(hashes.keys()) {
         entries[*number].open(source);
     }
@@ -44,33 +45,41 @@ pub(super) fn quarantine(entries: &mut [Entry], problems: &Problems, source: &Ar
 /// The number of an entry, and which of its values.
 type Place = (usize, usize);
 
-/// A keyed hash of a value, and its place.
-type Hashed = (u64, u64, u32, u32);
-
-/// Each value that has a twin, with one of its twins, in the order of the file. By sorting hashes: a million entries need
-/// little memory for it. Nobody can bring about that two values have the same 128 bits under keys of the moment.
-fn twins<'e, T: Hash, I: Iterator<Item = T>>(
+/// Each value that has a twin, with one of its twins, in the order of the file. By sorting: a million entries need little
+/// memory for it. `rank` is the same for equal values, and mostly another for others.
+fn twins<'e, T: Ord, I: Iterator<Item = T>>(
     entries: &'e [Entry],
     values: impl Fn(&'e Entry) -> I,
+    rank: impl Fn(&T) -> u64,
 ) -> BTreeMap<Place, Place> {
-    let (one, other) = (RandomState::new(), RandomState::new());
     let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let mut all: Vec<Hashed> = Vec::with_capacity(entries.len());
+    let mut all: Vec<(u64, u32, u32)> = Vec::with_capacity(entries.len());
     for (number, entry) in entries.iter().enumerate() {
-        for (at, value) in values(entry).enumerate() {
-            all.push((one.hash_one(&value), other.hash_one(&value), short(number), short(at)));
-        }
+        all.extend(values(entry).enumerate().map(|(at, value)| (rank(&value), short(number), short(at))));
     }
     all.sort_unstable();
-    let place = |&(_, _, number, at): &Hashed| (number as usize, at as usize);
     let mut twins = BTreeMap::new();
-    for alike in all.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-        if let [first, second, ..] = alike {
-            twins.insert(place(first), place(second));
-            twins.extend(alike[1..].iter().map(|here| (place(here), place(first))));
+    for alike in all.chunk_by(|a, b| a.0 == b.0).filter(|alike| alike.len() > 1) {
+        let mut numbers: Vec<u32> = alike.iter().map(|(_, number, _)| *number).collect();
+        numbers.dedup();
+        let of_entry = |number: u32| {
+            values(&entries[number as usize]).enumerate().map(move |(at, value)| (value, (number as usize, at)))
+        };
+        let mut alike: Vec<(T, Place)> = numbers.into_iter().flat_map(of_entry).collect();
+        alike.sort_unstable();
+        for same in alike.chunk_by(|a, b| a.0 == b.0) {
+            if let [(_, first), (_, second), ..] = same {
+                twins.insert(*first, *second);
+                twins.extend(same[1..].iter().map(|(_, here)| (*here, *first)));
+            }
         }
     }
     twins
+}
+
+/// As good as random, unless somebody makes up hashes.
+fn first_bytes(digest: &[u8; 32]) -> u64 {
+    digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 fn identity(hash: StoredHash) -> (bool, [u8; 32]) {
