@@ -3,16 +3,18 @@
 import contextlib
 import socket
 import ssl
-import statistics
 import time
 
 from .verify import require
 
-# The first step lives on what the start has left free. Of the others the median: an allocator may give back at any moment
-# what it has held since the start.
-STEPS, STEPS_TLS = [1_000, 2_000, 3_000, 4_000], [500, 1_000, 1_500, 2_000]
-SETTLED_KIB = 64
-SETTLE_MAX_S = 6
+# The first ones live on what the start has left free; what the others bring on top is theirs.
+FIRST, ALL = 1_000, 4_000
+FIRST_TLS, ALL_TLS = 500, 2_000
+# Memory has settled when it has changed by no more than this for so long: gateways and their allocators give back what is idle
+# after a while.
+SETTLED_KIB, SETTLED_S = 64, 2
+SETTLE_MAX_S = 10
+LOOK_S = 0.25
 
 
 def first_exchange(sock, key):
@@ -26,20 +28,20 @@ def first_exchange(sock, key):
 
 
 def settled_rss_kib(server):
-    """Once it has not changed for a second: allocators give memory back a while after it was freed."""
-    deadline, same, last = time.monotonic() + SETTLE_MAX_S, 0, server.rss_kib()
-    while same < 4 and time.monotonic() < deadline:
-        time.sleep(0.25)
+    deadline, last = time.monotonic() + SETTLE_MAX_S, server.rss_kib()
+    since = time.monotonic()
+    while time.monotonic() < min(deadline, since + SETTLED_S):
+        time.sleep(LOOK_S)
         now = server.rss_kib()
-        same = same + 1 if abs(now - last) <= SETTLED_KIB else 0
-        last = now
+        if abs(now - last) > SETTLED_KIB:
+            last, since = now, time.monotonic()
     return last
 
 
 def kib_per_idle_connection(proxy, tls):
     """Returns the KiB, and how many connections (and requests) there were."""
     proxy.restart()
-    steps = STEPS_TLS if tls else STEPS
+    first, most = (FIRST_TLS, ALL_TLS) if tls else (FIRST, ALL)
     context = ssl.create_default_context(cafile=proxy.site.scratch / "cert.pem") if tls else None
     with contextlib.ExitStack() as stack:
 
@@ -52,11 +54,9 @@ def kib_per_idle_connection(proxy, tls):
             stack.callback(sock.close)
             first_exchange(sock, proxy.site.keys[1 + number % (len(proxy.site.keys) - 1)])
 
-        settled, connected = [], 0
-        for step in steps:
-            for number in range(connected, step):
-                connect(number)
-            connected = step
-            settled.append(settled_rss_kib(proxy.server))
-    grown = [after - before for before, after in zip(settled, settled[1:])]
-    return statistics.median(grown) / (steps[1] - steps[0]), connected
+        for number in range(first):
+            connect(number)
+        before = settled_rss_kib(proxy.server)
+        for number in range(first, most):
+            connect(number)
+        return (settled_rss_kib(proxy.server) - before) / (most - first), most
