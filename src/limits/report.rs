@@ -97,7 +97,10 @@ fn ratelimit(reading: &Reading) -> Result<HeaderValue, InvalidHeaderValue> {
     push_number(&mut text, reading.remaining);
     text.extend_from_slice(b";t=");
     push_number(&mut text, reading.reset_s());
-    HeaderValue::from_maybe_shared(Bytes::from(text))
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(text))?;
+    // It is another one every time: HTTP/2 would remember it in place of values that come again (RFC 7541 §7.1.3).
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Sets `Retry-After` of a 429.
@@ -127,6 +130,7 @@ mod tests {
         set_headers(&mut headers, Families { ratelimit: true, x_ratelimit: true }, &reading, policies.as_ref());
         let line = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         assert_eq!(line("ratelimit"), r#""100/s";r=42;t=1"#);
+        assert!(headers["ratelimit"].is_sensitive(), "HTTP/2 remembers what is another one every time");
         assert_eq!(line("ratelimit-policy"), r#""100/s";q=100;w=1, "600/5m";q=600;w=300"#);
         assert_eq!(
             [line("x-ratelimit-limit"), line("x-ratelimit-remaining"), line("x-ratelimit-reset")],

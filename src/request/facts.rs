@@ -162,7 +162,10 @@ impl RequestId {
             pair[0] = HEX[usize::from(byte >> 4)];
             pair[1] = HEX[usize::from(byte & 15)];
         }
-        Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("")))
+        let mut value = HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        // No secret, but of use only once: HTTP/2 would remember it in place of values that come again (RFC 7541 §7.1.3).
+        value.set_sensitive(true);
+        Self(value)
     }
 
     /// Its characters.
@@ -383,6 +386,11 @@ mod tests {
             &headers,
         );
         verdict.map(|()| facts.host_name().to_owned())
+    }
+
+    #[test]
+    fn http_2_does_not_remember_what_never_comes_again() {
+        assert!(RequestId::new(7).header().is_sensitive());
     }
 
     #[test]
