@@ -9,7 +9,7 @@
 //!
 //! | stage | where | gives | may refuse with |
 //! |---|---|---|---|
-//! | edge | [`edge::bindings`] binds, [`edge::accept`] accepts, [`edge::conn`] serves, [`edge::strict`] reads along | [`request::ConnFacts`] | `malformed_request`; connection limits, a missing PROXY header and TLS failures close the connection |
+//! | edge | [`edge::bindings`] binds, [`edge::accept`] accepts, [`edge::conn`] serves, [`edge::h1`] reads | [`request::ConnFacts`] | `malformed_request`; connection limits, a missing PROXY header and TLS failures close the connection |
 //! | facts | [`request::facts`], [`request::forwarded`], [`request::target`] | [`request::Facts`] | `malformed_request` |
 //! | transport | [`gate::decide`] | – | `insecure_transport` |
 //! | wide limits, first look | [`admit`] | – | `ip_limited`, `total_limited` |
@@ -28,7 +28,7 @@
 //! # What holds everywhere
 //!
 //! - **A stage's output is its proof.** `Identified` and `Admitted` have private fields and one constructor each, and
-//!   [`upstream::forward::forward`] takes `Admitted`: leaving out a check does not compile.
+//!   [`upstream::forward::Journey`] takes `Admitted`: leaving out a check does not compile.
 //! - **A refusal is data.** [`vocab::denial::Denial`] is one closed enum; the client's words and the log's are two methods.
 //! - **One snapshot, one swap.** A request consults one [`snapshot::Snapshot`] and never holds it across an await.
 //!   [`reload`] builds the next one from the last good version of each file; until the swap nothing has changed.
@@ -53,8 +53,9 @@
 //!
 //! - No serde for the two files: serde stops at the first mistake and loses its place. [`config`] walks toml's spanned
 //!   tree and reports all of them.
-//! - No Tower: [`gate::handle`] is one `async fn`.
-//! - No client of hyper for HTTP/1.1 upstreams: [`upstream::h1`] says why. HTTP/2 ones have it.
+//! - No Tower: [`gate::handle`] is one function, and one future behind it.
+//! - No hyper for HTTP/1.1: [`edge::h1`] and [`upstream::h1`] say why. HTTP/2 has it, on both sides.
+//! - No `http::HeaderMap` on a request's way: [`vocab::fields`] says why.
 //! - No `access` stage yet: what a key may reach (routes, methods, paths, networks, roles), quotas, concurrency, lock-out
 //!   and shadow mode are refused by `check` and `run` as not supported yet, never ignored.
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use divan::Bencher;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 use keyward::gate::decide::decide;
+use keyward::vocab::fields::Fields;
 
 use crate::world::{self, World};
 
@@ -20,7 +21,7 @@ pub(crate) fn one_of(count: usize, known: bool) -> impl FnMut() -> bool {
     let (snapshot, conn) = (world.build(), world::conn());
     let requests = count.min(REQUESTS_MAX);
     let first = if known { 0 } else { count };
-    let requests: Vec<HeaderMap> = (0..requests).map(|n| request(first + n * (count / requests))).collect();
+    let requests: Vec<Fields> = (0..requests).map(|n| request(first + n * (count / requests))).collect();
     let mut turn = 0;
     move || {
         turn = (turn + 1) % requests.len();
@@ -30,10 +31,10 @@ pub(crate) fn one_of(count: usize, known: bool) -> impl FnMut() -> bool {
     }
 }
 
-fn request(number: usize) -> HeaderMap {
+fn request(number: usize) -> Fields {
     let mut headers = world::plain_headers();
     let value = HeaderValue::try_from(format!("Bearer {}", world::secret(number))).expect("a header value");
-    headers.insert(AUTHORIZATION, value);
+    headers.set(AUTHORIZATION, value);
     headers
 }
 

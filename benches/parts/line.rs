@@ -31,7 +31,7 @@ fn record() -> Record {
     let mut world = World::new(&world::entry(0, "payments team"));
     let snapshot = world.build();
     let mut headers = world::plain_headers();
-    headers.insert("x-api-key", world::secret(0).parse().expect("a header value"));
+    headers.set(http::HeaderName::from_static("x-api-key"), world::secret(0).parse().expect("a header value"));
     let conn = world::conn();
     let (facts, readable) = world::facts(&world.clock, &headers);
     let decision = decide(&snapshot, &facts, readable, &conn, &headers);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::{Method, Uri, Version};
 use keyward::config::gateway::{self, Gateway, Insecure};
 use keyward::config::keyfile::{self, KeyFile};
@@ -14,6 +14,7 @@ use keyward::snapshot::{Builder, Parts, Snapshot};
 use keyward::vocab::clock::Clock;
 use keyward::vocab::denial::Denial;
 use keyward::vocab::digest::Digest;
+use keyward::vocab::fields::Fields;
 
 /// What makes snapshots, and the two files.
 pub(crate) struct World {
@@ -67,15 +68,15 @@ pub(crate) fn conn() -> ConnFacts {
 }
 
 /// What every request has.
-pub(crate) fn plain_headers() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(HOST, HeaderValue::from_static("api.example.com"));
-    headers.insert(USER_AGENT, HeaderValue::from_static("bench/1"));
+pub(crate) fn plain_headers() -> Fields {
+    let mut headers = Fields::new();
+    headers.set(HOST, HeaderValue::from_static("api.example.com"));
+    headers.set(USER_AGENT, HeaderValue::from_static("bench/1"));
     headers
 }
 
 /// What is read of a request's head.
-pub(crate) fn facts(clock: &Clock, headers: &HeaderMap) -> (Facts, Result<(), Denial>) {
+pub(crate) fn facts(clock: &Clock, headers: &Fields) -> (Facts, Result<(), Denial>) {
     let uri = Uri::from_static("/v1/orders?page=2");
     Facts::read(clock.now(), RequestId::new(7), Method::GET, uri, Version::HTTP_11, headers)
 }

@@ -98,7 +98,7 @@ pub struct Http {
     pub body_idle_timeout: Duration,
     /// Longest silence between requests.
     pub idle_timeout: Duration,
-    /// Bytes of a request head, at least 8 KiB (what hyper can hold to).
+    /// Bytes of a request head, at least 8 KiB.
     pub header_bytes_max: u32,
     /// Header lines of a request head.
     pub headers_max: usize,

@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use zeroize::Zeroizing;
 
 use crate::config::gateway::Source;
 use crate::request::target::percent_decode;
+use crate::vocab::fields::Fields;
 
 /// The raw query of a request, without its `?`.
 pub type Query<'a> = Option<&'a str>;
@@ -16,15 +16,15 @@ pub type Query<'a> = Option<&'a str>;
 pub(super) const WEBSOCKET_MARK: &str = "keyward.";
 
 /// Calls `take` with every non-empty key that `source` holds.
-pub(super) fn each(source: &Source, headers: &HeaderMap, query: Query<'_>, take: &mut dyn FnMut(&[u8])) {
+pub(super) fn each(source: &Source, headers: &Fields, query: Query<'_>, take: &mut dyn FnMut(&[u8])) {
     match source {
         Source::Bearer => {
-            for token in headers.get_all(AUTHORIZATION).iter().filter_map(|v| scheme(v, "bearer")) {
+            for token in headers.get_all(AUTHORIZATION).filter_map(|v| scheme(v, "bearer")) {
                 some(token, take);
             }
         }
         Source::Basic => {
-            for coded in headers.get_all(AUTHORIZATION).iter().filter_map(|v| scheme(v, "basic")) {
+            for coded in headers.get_all(AUTHORIZATION).filter_map(|v| scheme(v, "basic")) {
                 if let Some(password) = basic_password(coded) {
                     some(&password, take);
                 }
@@ -41,12 +41,12 @@ pub(super) fn each(source: &Source, headers: &HeaderMap, query: Query<'_>, take:
             }
         }
         Source::Cookie(name) => {
-            for value in headers.get_all(COOKIE).iter().flat_map(cookies).filter_map(|c| cookie_named(c, name)) {
+            for value in headers.get_all(COOKIE).flat_map(cookies).filter_map(|c| cookie_named(c, name)) {
                 some(value, take);
             }
         }
         Source::WebSocketProtocol => {
-            for protocol in headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().flat_map(protocols) {
+            for protocol in headers.get_all(SEC_WEBSOCKET_PROTOCOL).flat_map(protocols) {
                 if let Some(key) = protocol.strip_prefix(WEBSOCKET_MARK.as_bytes()) {
                     some(key, take);
                 }

@@ -9,12 +9,11 @@ use std::sync::Arc;
 pub use extract::Query;
 pub use strip::strip;
 
-use http::HeaderMap;
-
 use crate::config::gateway::Source;
 use crate::credential::format::{Shape, inspect};
 use crate::vocab::denial::Denial;
 use crate::vocab::digest::{Digest, Fingerprint, Fingerprinter, Pepper};
+use crate::vocab::fields::Fields;
 
 /// Where keys are looked for, and how they are turned into digests.
 #[derive(Clone)]
@@ -35,7 +34,6 @@ pub struct Presented {
     pub(crate) sha256: Digest,
     pub(crate) hmac: Option<Digest>,
     shape: Shape,
-    fingerprint: Fingerprint,
     source: usize,
 }
 
@@ -51,7 +49,7 @@ pub enum Found {
 
 impl Reader {
     /// Looks in every source.
-    pub fn find(&self, headers: &HeaderMap, query: Query<'_>) -> Found {
+    pub fn find(&self, headers: &Fields, query: Query<'_>) -> Found {
         let mut found = Found::None;
         for (at, (source, _)) in self.sources.iter().enumerate() {
             let mut take = |key: &[u8]| {
@@ -70,11 +68,15 @@ impl Reader {
         let sha256 = Digest::sha256(key);
         Presented {
             hmac: self.pepper.as_ref().map(|pepper| pepper.digest(key)),
-            fingerprint: self.fingerprinter.fingerprint(&sha256),
             shape: inspect(&self.prefix, key),
             sha256,
             source,
         }
+    }
+
+    /// Names a presented key in logs.
+    pub fn fingerprint(&self, presented: &Presented) -> Fingerprint {
+        self.fingerprinter.fingerprint(&presented.sha256)
     }
 
     /// The source of a presented key, as a rule and as written.
@@ -84,11 +86,6 @@ impl Reader {
 }
 
 impl Presented {
-    /// Names the key in logs.
-    pub const fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
-    }
-
     /// What the shape of the key alone says against it.
     pub const fn shape_denial(&self) -> Option<Denial> {
         match self.shape {

@@ -1,14 +1,14 @@
 //! Takes the credential out of what is forwarded, and nothing else.
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use http::uri::PathAndQuery;
 
 use super::extract::{WEBSOCKET_MARK, cookie_named, cookies, pairs, protocols};
 use crate::config::gateway::Source;
+use crate::vocab::fields::Fields;
 
 /// Removes what `source` took as the key. The path comes back changed only for a query source.
-pub fn strip(source: &Source, headers: &mut HeaderMap, target: &mut PathAndQuery) {
+pub fn strip(source: &Source, headers: &mut Fields, target: &mut PathAndQuery) {
     match source {
         Source::Bearer => retain(headers, &AUTHORIZATION, |v| super::extract::scheme(v, "bearer").is_none()),
         Source::Basic => retain(headers, &AUTHORIZATION, |v| super::extract::scheme(v, "basic").is_none()),
@@ -37,17 +37,17 @@ fn without_parameter(target: &PathAndQuery, name: &str) -> Option<PathAndQuery> 
     PathAndQuery::try_from(text).ok()
 }
 
-fn retain(headers: &mut HeaderMap, name: &HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
+fn retain(headers: &mut Fields, name: &HeaderName, keep: impl Fn(&HeaderValue) -> bool) {
     rewrite(headers, name, |value| if keep(value) { value.as_bytes().to_vec() } else { Vec::new() });
 }
 
 /// Replaces every line of this name; one that comes back empty is dropped.
-fn rewrite(headers: &mut HeaderMap, name: &HeaderName, change: impl Fn(&HeaderValue) -> Vec<u8>) {
-    let changed: Vec<_> = headers.get_all(name).iter().map(change).filter(|line| !line.is_empty()).collect();
+fn rewrite(headers: &mut Fields, name: &HeaderName, change: impl Fn(&HeaderValue) -> Vec<u8>) {
+    let changed: Vec<_> = headers.get_all(name).map(change).filter(|line| !line.is_empty()).collect();
     headers.remove(name);
     for line in changed {
         if let Ok(value) = HeaderValue::from_bytes(&line) {
-            headers.append(name, value);
+            headers.append(name.clone(), value);
         }
     }
 }

@@ -3,6 +3,8 @@ use http::uri::PathAndQuery;
 
 use super::*;
 
+use crate::vocab::fields::Fields;
+
 fn source(text: &str) -> Source {
     match text.split_once(':') {
         None if text == "bearer" => Source::Bearer,
@@ -23,8 +25,8 @@ fn reader(sources: &[&str]) -> Reader {
     }
 }
 
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-    let mut map = HeaderMap::new();
+fn headers(lines: &[(&str, &str)]) -> Fields {
+    let mut map = Fields::new();
     for (name, value) in lines {
         map.append(
             HeaderName::try_from(*name).expect("a header name"),
@@ -129,7 +131,7 @@ proptest::proptest! {
     ) {
         let target = format!("/p?{before}&k={key}&{after}");
         let mut path: PathAndQuery = target.parse().expect("a target");
-        strip(&Source::Query("k".into()), &mut HeaderMap::new(), &mut path);
+        strip(&Source::Query("k".into()), &mut Fields::new(), &mut path);
         proptest::prop_assert!(!path.as_str().contains(&key));
     }
 }

@@ -1,27 +1,32 @@
 //! One connection: TLS if any, HTTP/1.1 or HTTP/2 by ALPN or preface, and its end.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use rustls::ServerConnection;
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::protocol::{Connection, Protocol, Requests, Rest, automatic_status};
+use super::h1::{self, End};
+use super::protocol::{Connection, Protocol};
 use super::proxy_protocol::{self, Refused};
 use super::slots::Slot;
 use super::socket::{Progress, Socket};
 use super::stream::{Stream, Wire};
-use super::strict::Strict;
 use super::tls::{client_subject, version_text};
 use super::worker::Worker;
 use crate::config::gateway::Insecure;
 use crate::request::{ConnFacts, Peer, Transport};
 use crate::snapshot::Entrance;
 use crate::timer::Watch;
+
+/// The HTTP/2 connection preface (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection that was just accepted.
 pub struct Accepted {
@@ -35,10 +40,7 @@ pub struct Accepted {
 
 /// Serves a connection to its end. Nothing that happens on it concerns any other.
 pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
-    let (header_timeout, header_bytes_max) = {
-        let http = &worker.snapshot().http;
-        (http.header_timeout, http.header_bytes_max as usize)
-    };
+    let header_timeout = worker.snapshot().http.header_timeout;
     let Accepted { mut wire, peer, entrance } = accepted;
     let mut source = peer;
     // Whatever is large and soon over is boxed: the room for it would be every connection's to its end.
@@ -70,12 +72,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
     let conn = Rc::new(if source == peer { conn } else { conn.with_source(source) });
     let timers = Rc::clone(&worker.tools().timers);
     let progress = Rc::new(Progress::new(timers, Rc::clone(&conn.activity), protocol == Protocol::Http2));
-    let strict = match protocol {
-        Protocol::Http1 => Strict::http1(header_bytes_max),
-        Protocol::ByPreface => Strict::by_preface(header_bytes_max),
-        Protocol::Http2 => Strict::aside(),
-    };
-    let socket = Socket::new(stream, strict, Rc::clone(&progress));
+    let socket = Socket::new(stream, Rc::clone(&progress));
     exchange(worker, conn, socket, progress, protocol).await;
     drop(slot);
 }
@@ -106,69 +103,59 @@ async fn exchange(
     protocol: Protocol,
 ) {
     let mut watch = Watch::new(Rc::clone(&worker.tools().timers));
+    let mut input = BytesMut::new();
     let is_http2 = match protocol {
         Protocol::Http1 => false,
         Protocol::Http2 => true,
-        Protocol::ByPreface => match sniff(&worker, &conn, &progress, &mut socket, &mut watch).await {
+        Protocol::ByPreface => match sniff(&worker, &conn, &progress, (&mut socket, &mut input), &mut watch).await {
             Some(is_http2) => is_http2,
             None => return,
         },
     };
-    let tunnel = Rc::default();
-    let mut requests = Requests {
-        worker: Rc::clone(&worker),
-        conn: Rc::clone(&conn),
-        progress: Rc::clone(&progress),
-        tunnel: Rc::clone(&tunnel),
+    let about = (Rc::clone(&worker), Rc::clone(&conn), Rc::clone(&progress));
+    let mut connection = if is_http2 {
+        progress.has_read(false);
+        socket.unread(input.freeze());
+        Connection::http2(about, &worker.snapshot().http, socket)
+    } else {
+        Connection::Http1(h1::Connection::new(about, &worker.snapshot().http, socket, input))
     };
-    let mut is_silent = protocol == Protocol::Http1;
-    let (spoken, rest) = loop {
-        if is_silent && !wait(&worker, &progress, &mut socket, &mut watch).await {
-            return;
-        }
-        let mut connection = Connection::new(is_http2, &worker.snapshot().http, socket, requests);
-        let spoken = speak(&worker, &progress, &mut connection, &mut watch).await;
-        match (spoken, connection.into_rest()) {
-            (Spoken::Idle, Some(rest)) => {
-                (socket, requests, is_silent) = (rest.socket.with_ahead(&rest.early), rest.requests, true);
-            }
-            (spoken, rest) => break (spoken, rest),
-        }
-    };
+    let ended = speak(&worker, &progress, &mut connection, &mut watch).await;
+    let rest = connection.into_rest();
     let partial = progress.has_partial_head();
-    match &spoken {
-        Spoken::Ended(Ok(())) | Spoken::Idle => {}
-        Spoken::Ended(Err(error)) => note_failure(&worker, &conn, error, partial),
-        Spoken::Late if partial => note_unreadable(&worker, &conn, None, "timeout"),
-        Spoken::Late => {}
+    // If a connection's end cost a request outside any exchange, its line is ours to write.
+    match ended {
+        Some(End::Over) => {}
+        Some(End::Refused(status)) => note_unreadable(&worker, &conn, Some(status.as_u16()), "complete"),
+        Some(End::Gone) if partial => note_unreadable(&worker, &conn, None, "client_gone"),
+        None if partial => note_unreadable(&worker, &conn, None, "timeout"),
+        Some(End::Gone) | None => {}
     }
-    let (Spoken::Ended(_), Some(Rest { mut socket, early, .. })) = (spoken, rest) else { return };
-    let tunnel = tunnel.take();
+    let (Some(_), Some((mut socket, early, tunnel))) = (ended, rest) else { return };
     if let Some(tunnel) = tunnel {
+        // Boxed: all connections would carry its state, and few come here.
         return Box::pin(tunnel.run(socket, early)).await;
     }
     poll_fn(|context| {
         if Pin::new(&mut socket).poll_shutdown(context).is_ready() {
             return Poll::Ready(());
         }
-        let waiting = Waiting { worker: &worker, progress: &progress, may_drain: false, may_rest: false };
-        waiting.poll(&mut watch, context)
+        Waiting { worker: &worker, progress: &progress, may_drain: false }.poll(&mut watch, context)
     })
     .await;
 }
 
-/// Finds out whether the client speaks HTTP/2; `None` if it left, or said too little for too long.
+/// Waits for a client's first bytes; `None` if it does not begin, and whatever that cost is told.
 async fn sniff(
     worker: &Worker,
     conn: &ConnFacts,
     progress: &Progress,
-    socket: &mut Socket,
+    (socket, input): (&mut Socket, &mut BytesMut),
     watch: &mut Watch,
 ) -> Option<bool> {
-    let waiting = Waiting { worker, progress, may_drain: true, may_rest: false };
-    let sniffed = poll_fn(|context| match socket.poll_preface(context) {
+    let sniffed = poll_fn(|context| match poll_preface(worker, progress, socket, input, context) {
         Poll::Ready(found) => Poll::Ready(Some(found)),
-        Poll::Pending => waiting.poll(watch, context).map(|()| None),
+        Poll::Pending => Waiting { worker, progress, may_drain: true }.poll(watch, context).map(|()| None),
     });
     let outcome = match sniffed.await {
         Some(Ok(is_http2)) => return Some(is_http2),
@@ -181,46 +168,44 @@ async fn sniff(
     None
 }
 
-/// Waits for the first byte of a request with nothing but the socket in hand: hyper, and what it reads into, come when it
-/// does. False if the client's time was over first.
-async fn wait(worker: &Worker, progress: &Progress, socket: &mut Socket, watch: &mut Watch) -> bool {
-    let waiting = Waiting { worker, progress, may_drain: true, may_rest: false };
-    poll_fn(|context| {
-        // What has become of a connection that ended or failed, or that a drain ends, is for hyper to find out.
-        if socket.poll_ahead(context).is_ready() || worker.is_draining() && progress.is_drained() {
-            return Poll::Ready(true);
+/// Whether the client's first bytes, which are put into `input`, are those of HTTP/2.
+fn poll_preface(
+    worker: &Worker,
+    progress: &Progress,
+    socket: &mut Socket,
+    input: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<bool>> {
+    loop {
+        let seen = input.len().min(PREFACE.len());
+        if input[..seen] != PREFACE[..seen] || seen == PREFACE.len() {
+            return Poll::Ready(Ok(input.starts_with(PREFACE)));
         }
-        waiting.poll(watch, context).map(|()| false)
-    })
-    .await
+        let mut scratch = worker.buffers().scratch().borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut *socket).poll_read(context, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        input.extend_from_slice(buffer.filled());
+        progress.has_read(true);
+    }
 }
 
-/// How speaking HTTP has ended.
-enum Spoken {
-    /// With the connection.
-    Ended(hyper::Result<()>),
-    /// The client has kept us waiting for too long.
-    Late,
-    /// It has not: the next request is not soon to come.
-    Idle,
-}
-
-/// Serves HTTP for as long as there is something to do.
-async fn speak(worker: &Worker, progress: &Progress, connection: &mut Connection, watch: &mut Watch) -> Spoken {
+/// Serves HTTP until it ends, or the client has kept us waiting for too long (`None`).
+async fn speak(worker: &Worker, progress: &Progress, connection: &mut Connection, watch: &mut Watch) -> Option<End> {
     let mut is_closing = false;
     poll_fn(|context| {
         loop {
-            if let Poll::Ready(result) = connection.poll(context) {
-                return Poll::Ready(Spoken::Ended(result));
+            if let Poll::Ready(end) = connection.poll(context) {
+                return Poll::Ready(Some(end));
             }
             if worker.is_draining() && !is_closing && progress.is_drained() {
                 is_closing = true;
                 connection.wind_down();
                 continue;
             }
-            let waiting = Waiting { worker, progress, may_drain: !is_closing, may_rest: !is_closing };
-            ready!(waiting.poll(watch, context));
-            return Poll::Ready(if waiting.is_over() { Spoken::Late } else { Spoken::Idle });
+            return Waiting { worker, progress, may_drain: !is_closing }.poll(watch, context).map(|()| None);
         }
     })
     .await
@@ -232,44 +217,18 @@ struct Waiting<'a> {
     progress: &'a Progress,
     /// A drain may end it, too.
     may_drain: bool,
-    /// So may silence between requests.
-    may_rest: bool,
 }
 
 impl Waiting<'_> {
-    /// Ready when the client's time is over, or it is time to rest.
+    /// Ready when the client's time is over.
     fn poll(&self, watch: &mut Watch, context: &Context<'_>) -> Poll<()> {
-        let mut deadline = self.deadline_ms();
-        if self.may_rest
-            && let Some(rests_at) = self.progress.rests_at_ms()
-        {
-            deadline = deadline.min(rests_at);
-        }
-        // Without a deadline it is still armed: a drain wakes every watch.
-        watch.arm_at(deadline);
-        watch.poll_expired(context)
-    }
-
-    fn is_over(&self) -> bool {
-        self.deadline_ms() <= self.progress.now_ms()
-    }
-
-    fn deadline_ms(&self) -> u64 {
         let mut deadline = self.progress.deadline_ms(&self.worker.snapshot().http);
         if self.may_drain && self.worker.is_draining() {
             deadline = deadline.into_iter().chain(self.progress.drained_at_ms()).min();
         }
-        deadline.unwrap_or(u64::MAX)
-    }
-}
-
-/// A connection that failed outside any exchange: if that cost a request, its line is ours to write.
-fn note_failure(worker: &Worker, conn: &ConnFacts, error: &hyper::Error, partial: bool) {
-    if error.is_parse() {
-        note_unreadable(worker, conn, Some(automatic_status(error)), "complete");
-    } else if partial {
-        // However it ended: in the middle of a head, the client has left.
-        note_unreadable(worker, conn, None, "client_gone");
+        // Without a deadline it is still armed: a drain wakes every watch.
+        watch.arm_at(deadline.unwrap_or(u64::MAX));
+        watch.poll_expired(context)
     }
 }
 

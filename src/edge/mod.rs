@@ -3,7 +3,9 @@
 pub mod accept;
 pub mod beats;
 pub mod bindings;
+mod buffers;
 pub mod conn;
+pub mod h1;
 pub mod inherited;
 pub mod listener;
 mod protocol;
@@ -11,7 +13,6 @@ pub mod proxy_protocol;
 pub mod slots;
 pub mod socket;
 pub mod stream;
-pub mod strict;
 pub mod tls;
 pub mod unix;
 pub mod worker;

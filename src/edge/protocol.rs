@@ -1,27 +1,29 @@
-//! HTTP on one connection: which version, hyper's part in it, and what a connection becomes after 101.
+//! HTTP on one connection: which version, and hyper's part in HTTP/2.
 
-use std::cell::RefCell;
+use std::future::ready;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{self, Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::ext;
+use hyper::server::conn::http2;
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::h1::{self, End};
 use super::socket::{Progress, Socket};
 use super::worker::Worker;
 use crate::config::gateway::Http;
 use crate::gate::response_body::ResponseBody;
 use crate::gate::tunnel::Tunnel;
-use crate::gate::{self, Abandoned, Reply};
-use crate::request::ConnFacts;
+use crate::gate::{self, Abandoned, Handling, Reply};
+use crate::request::{ClientBody, ConnFacts, Received};
 use crate::task::LocalExecutor;
+use crate::upstream::message::Answer;
 
 /// What is known of the protocol before the first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +34,11 @@ pub(super) enum Protocol {
     ByPreface,
 }
 
-/// Answers the requests of one connection.
+/// Answers the requests of one connection of HTTP/2.
 pub(super) struct Requests {
-    pub(super) worker: Rc<Worker>,
-    pub(super) conn: Rc<ConnFacts>,
-    pub(super) progress: Rc<Progress>,
-    /// Where an HTTP/1.1 connection's tunnel waits until hyper has let go of it.
-    pub(super) tunnel: Rc<RefCell<Option<Box<Tunnel>>>>,
+    worker: Rc<Worker>,
+    conn: Rc<ConnFacts>,
+    progress: Rc<Progress>,
 }
 
 impl Service<Request<Incoming>> for Requests {
@@ -47,125 +47,101 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
-        let is_http2 = request.version() == Version::HTTP_2;
-        self.progress.head_is_whole(is_http2);
-        let stream = (is_http2 && *request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-        let (worker, conn) = (&self.worker, &self.conn);
-        let reply = gate::handle(worker.tools(), &worker.snapshot(), conn, worker.next_request_id(), request);
-        Answering { reply, worker: Rc::clone(worker), is_http2, stream, tunnel: Rc::clone(&self.tunnel) }
+        self.progress.head_is_whole(true);
+        let is_connect = *request.method() == Method::CONNECT;
+        let stream = is_connect.then(|| hyper::upgrade::on(&mut request));
+        let (parts, body) = request.into_parts();
+        let protocol = parts.extensions.get::<ext::Protocol>();
+        let request = Received {
+            is_websocket_stream: is_connect
+                && protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket")),
+            method: parts.method,
+            uri: parts.uri,
+            version: Version::HTTP_2,
+            fields: parts.headers.into(),
+            body: ClientBody::http2(body),
+        };
+        let worker = &self.worker;
+        let handling = gate::handle(worker.tools(), &worker.snapshot(), &self.conn, worker.next_request_id(), request);
+        let reply = match handling {
+            Handling::Answered(reply) => Box::pin(ready(Ok(reply))),
+            Handling::Underway(reply) => reply,
+        };
+        Answering { reply, stream }
     }
 }
 
 /// An answer on its way.
 pub(super) struct Answering {
     reply: Pin<Box<dyn Future<Output = Result<Reply, Abandoned>>>>,
-    worker: Rc<Worker>,
-    is_http2: bool,
-    /// Of a CONNECT: the HTTP/2 stream, once it is told that it is a tunnel.
+    /// Of a CONNECT: the stream, once it is told that it is a tunnel.
     stream: Option<OnUpgrade>,
-    tunnel: Rc<RefCell<Option<Box<Tunnel>>>>,
-}
-
-impl Answering {
-    /// Connects the client to a tunnel: a stream of HTTP/2 at once, a connection when hyper is done with it.
-    fn dig(&mut self, tunnel: Box<Tunnel>) {
-        match self.stream.take() {
-            None => *self.tunnel.borrow_mut() = Some(tunnel),
-            Some(stream) => drop(tokio::task::spawn_local(async move {
-                if let Ok(stream) = stream.await {
-                    tunnel.run(TokioIo::new(stream), Bytes::new()).await;
-                }
-            })),
-        }
-    }
 }
 
 impl Future for Answering {
     type Output = Result<Response<ResponseBody>, Abandoned>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Poll::Ready(reply) = self.reply.as_mut().poll(context) else { return Poll::Pending };
-        let Reply { mut response, tunnel } = reply?;
-        if let Some(tunnel) = tunnel {
-            self.dig(tunnel);
+        let Reply { response: Answer { status, fields, body }, tunnel } =
+            task::ready!(self.reply.as_mut().poll(context))?;
+        if let Some((tunnel, stream)) = tunnel.zip(self.stream.take()) {
+            drop(tokio::task::spawn_local(dig(tunnel, stream)));
         }
-        let is_last = self.worker.is_draining() && !self.is_http2;
-        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // The client knows before it sends another (RFC 9112 §9.6), and hyper closes after it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        let mut response = Response::new(body);
+        (*response.status_mut(), *response.headers_mut()) = (status, fields.into());
         Poll::Ready(Ok(response))
+    }
+}
+
+/// Connects a client's stream to its tunnel.
+async fn dig(tunnel: Box<Tunnel>, stream: OnUpgrade) {
+    if let Ok(stream) = stream.await {
+        tunnel.run(TokioIo::new(stream), Bytes::new()).await;
     }
 }
 
 /// A connection that speaks HTTP.
 pub(super) enum Connection {
-    Http1(Box<http1::Connection<TokioIo<Socket>, Requests>>),
+    Http1(h1::Connection),
     Http2(Pin<Box<http2::Connection<TokioIo<Socket>, Requests, LocalExecutor>>>),
 }
 
-/// What is left of a connection that speaks HTTP/1 without hyper's part in it.
-pub(super) struct Rest {
-    pub(super) socket: Socket,
-    /// What was read beyond the last request.
-    pub(super) early: Bytes,
-    pub(super) requests: Requests,
-}
-
 impl Connection {
-    pub(super) fn new(is_http2: bool, http: &Http, socket: Socket, requests: Requests) -> Self {
-        let socket = TokioIo::new(socket);
-        if is_http2 {
-            return Self::Http2(Box::pin(http2_builder(http).serve_connection(socket, requests)));
-        }
-        Self::Http1(Box::new(http1_builder(http).serve_connection(socket, requests)))
+    /// A connection that speaks HTTP/2.
+    pub(super) fn http2(
+        (worker, conn, progress): (Rc<Worker>, Rc<ConnFacts>, Rc<Progress>),
+        http: &Http,
+        socket: Socket,
+    ) -> Self {
+        let requests = Requests { worker, conn, progress };
+        Self::Http2(Box::pin(http2_builder(http).serve_connection(TokioIo::new(socket), requests)))
     }
 
-    /// Serves; ready when HTTP has ended. Unless it became a tunnel or failed, it is shut down then: hyper writes what it
-    /// still holds only on that way.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+    /// Serves; ready when HTTP has ended. Unless it became a tunnel it is shut down then.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         match self {
-            Self::Http1(connection) => Pin::new(connection).poll(context),
-            Self::Http2(connection) => connection.as_mut().poll(context),
+            Self::Http1(connection) => connection.poll(context),
+            // However it ended: whatever that has cost is told by the records of its requests.
+            Self::Http2(connection) => connection.as_mut().poll(context).map(|_| End::Over),
         }
     }
 
     /// Takes no new requests.
     pub(super) fn wind_down(&mut self) {
         match self {
-            Self::Http1(connection) => Pin::new(&mut **connection).graceful_shutdown(),
+            Self::Http1(connection) => connection.wind_down(),
             Self::Http2(connection) => connection.as_mut().graceful_shutdown(),
         }
     }
 
-    /// What is left when HTTP has ended, or waits for its next request. HTTP/2 leaves nothing.
-    pub(super) fn into_rest(self) -> Option<Rest> {
-        let Self::Http1(connection) = self else { return None };
-        let parts = connection.into_parts();
-        Some(Rest { socket: parts.io.into_inner(), early: parts.read_buf, requests: parts.service })
+    /// What is left when HTTP has ended: the connection, what was read of it beyond, and what it becomes. HTTP/2 leaves
+    /// nothing.
+    pub(super) fn into_rest(self) -> Option<(Socket, Bytes, Option<Box<Tunnel>>)> {
+        match self {
+            Self::Http1(connection) => connection.into_rest(),
+            Self::Http2(_) => None,
+        }
     }
-}
-
-/// What hyper has answered by itself to a head that it could not read.
-pub(super) fn automatic_status(error: &hyper::Error) -> u16 {
-    match error.is_parse_too_large() {
-        true if error.to_string().contains("URI") => 414,
-        true => 431,
-        false => 400,
-    }
-}
-
-fn http1_builder(http: &Http) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // Small heads and bodies are cheaper copied into one buffer than gathered.
-    builder.writev(false).max_buf_size(http.header_bytes_max as usize);
-    // Slow clients are found by the worker's timers.
-    builder.header_read_timeout(None);
-    // hyper's own default, which costs it less than the same number said aloud.
-    if http.headers_max != 100 {
-        builder.max_headers(http.headers_max);
-    }
-    builder
 }
 
 fn http2_builder(http: &Http) -> http2::Builder<LocalExecutor> {

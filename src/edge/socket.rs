@@ -1,17 +1,16 @@
 //! The bytes of one connection, and what they tell of it: whether it is idle, in the middle of a head, or blocked.
 
 use std::cell::Cell;
-use std::io;
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::Stream;
-use super::strict::{PREFACE, Strict};
 use crate::config::gateway::Http;
 use crate::request::Activity;
 use crate::timer::{TICK, Timers};
@@ -23,10 +22,6 @@ const LINGER_FOR: Duration = Duration::from_secs(2);
 /// How long a connection is kept through a drain after its last use: until then the client's next request may be on the
 /// wire, and would meet a closed connection.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
-/// How long a connection of HTTP/1 keeps its buffers for the next request. A client that is at work is back long before.
-const REST_AFTER: Duration = Duration::from_secs(1);
-/// Of what comes after that, so much is read before the buffers are there again.
-const AHEAD_BYTES: usize = 1024;
 
 /// What a connection is waiting for, in milliseconds of the worker's timers.
 pub struct Progress {
@@ -39,8 +34,6 @@ pub struct Progress {
     idle_since: Cell<u64>,
     write_blocked_since: Cell<Option<u64>>,
     lingering_since: Cell<Option<u64>>,
-    /// Somebody reads who has had everything there was, and all of that belongs to whole requests.
-    awaits_request: Cell<bool>,
     multiplexed: Cell<bool>,
 }
 
@@ -57,7 +50,6 @@ impl Progress {
             idle_since: Cell::new(now),
             write_blocked_since: Cell::new(None),
             lingering_since: Cell::new(None),
-            awaits_request: Cell::new(false),
             multiplexed: Cell::new(multiplexed),
         }
     }
@@ -115,28 +107,14 @@ impl Progress {
         self.drained_at_ms().is_some_and(|at| at <= self.timers.now_ms())
     }
 
-    /// When it is time for a connection of HTTP/1 to wait for its next request without its buffers; `None` while there may
-    /// be anything in them.
-    pub fn rests_at_ms(&self) -> Option<u64> {
-        let is_idle = self.awaits_request.get()
-            && self.activity.requests() == 0
-            && !self.was_busy.get()
-            && self.write_blocked_since.get().is_none();
-        is_idle.then(|| self.idle_since.get().saturating_add((REST_AFTER + TICK).as_millis() as u64))
-    }
-
-    /// Milliseconds of the worker's last tick.
-    pub fn now_ms(&self) -> u64 {
-        self.timers.now_ms()
-    }
-
     /// Its time is over: the connection ends with whatever result it has.
     fn has_lingered(&self) -> bool {
         let over = |since: u64| since.saturating_add((LINGER_FOR + TICK).as_millis() as u64) <= self.timers.now_ms();
         self.lingering_since.get().is_some_and(over)
     }
 
-    fn has_read(&self, in_head: bool) {
+    /// Something was read; what there is ends in the middle of a head, or not.
+    pub fn has_read(&self, in_head: bool) {
         self.in_head.set(in_head);
         if in_head && self.head_since.get().is_none() {
             self.head_since.set(Some(self.timers.now_ms()));
@@ -154,67 +132,24 @@ impl Progress {
     }
 }
 
-/// A stream that keeps its [`Progress`] true, and lets through what has one reading.
+/// A stream that keeps its [`Progress`] true.
 pub struct Socket {
     stream: Stream,
-    strict: Strict,
     progress: Rc<Progress>,
-    /// Read, and not yet by whoever speaks the protocol.
-    ahead: Vec<u8>,
+    /// Read to find out the protocol, and not yet by whoever speaks it.
+    first: Bytes,
     lingered: usize,
 }
 
 impl Socket {
     /// Wraps a stream.
-    pub const fn new(stream: Stream, strict: Strict, progress: Rc<Progress>) -> Self {
-        Self { stream, strict, progress, ahead: Vec::new(), lingered: 0 }
+    pub const fn new(stream: Stream, progress: Rc<Progress>) -> Self {
+        Self { stream, progress, first: Bytes::new(), lingered: 0 }
     }
 
-    /// Whether the client's first bytes are those of HTTP/2.
-    pub fn poll_preface(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        loop {
-            let seen = self.ahead.len().min(PREFACE.len());
-            if self.ahead[..seen] != PREFACE[..seen] || seen == PREFACE.len() {
-                return Poll::Ready(Ok(self.ahead.starts_with(PREFACE)));
-            }
-            if ready!(self.poll_ahead(context))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-        }
-    }
-
-    /// Reads, and keeps it for whoever speaks the protocol; ready with zero at the end.
-    pub fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut bytes = [MaybeUninit::uninit(); AHEAD_BYTES];
-        let mut buffer = ReadBuf::uninit(&mut bytes);
-        ready!(self.poll_stream(context, &mut buffer))?;
-        self.ahead.extend_from_slice(buffer.filled());
-        Poll::Ready(Ok(buffer.filled().len()))
-    }
-
-    /// The same with bytes that were read of it already, and come first again.
-    pub fn with_ahead(mut self, bytes: &[u8]) -> Self {
-        self.ahead.extend_from_slice(bytes);
-        self
-    }
-
-    fn poll_stream(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.progress.activity.has_switched() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        if let Some(refused) = self.strict.before_read(buffer) {
-            return Poll::Ready(refused);
-        }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.progress.awaits_request.set(read.is_pending() && self.strict.is_between_requests());
-        ready!(read)?;
-        if buffer.filled().len() == before {
-            return Poll::Ready(Ok(()));
-        }
-        let strict = self.strict.after_read(buffer, before);
-        self.progress.has_read(self.strict.is_in_head());
-        Poll::Ready(strict)
+    /// Gives back what was read, to be read again.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.first = bytes;
     }
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -236,16 +171,12 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let take = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..take]);
-            self.ahead.drain(..take);
-            if self.ahead.is_empty() {
-                self.ahead = Vec::new();
-            }
+        if !self.first.is_empty() {
+            let take = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first.split_to(take));
             return Poll::Ready(Ok(()));
         }
-        self.poll_stream(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -256,6 +187,20 @@ impl AsyncWrite for Socket {
         written
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.progress.has_written(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         self.progress.has_written(&flushed);
@@ -263,7 +208,6 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.progress.awaits_request.set(false);
         if self.progress.lingering_since.get().is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             self.progress.lingering_since.set(Some(self.progress.timers.now_ms()));

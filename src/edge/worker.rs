@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::accept::{Entry, accept};
 use super::beats::Beats;
+use super::buffers::Buffers;
 use super::listener::{Listener, ListeningSocket};
 use super::slots::Slots;
 use crate::gate::Tools;
@@ -25,7 +26,7 @@ use crate::request::{Peer, RequestId};
 use crate::snapshot::Snapshot;
 use crate::timer::{TICK, Timers};
 use crate::upstream::pool::Pools;
-use crate::vocab::clock::Clock;
+use crate::vocab::clock::{Clock, HttpDate};
 
 /// How often connections are told of that had no PROXY header.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -87,6 +88,8 @@ pub struct Worker {
     draining: Cell<bool>,
     connections: Cell<usize>,
     random: Cell<u128>,
+    buffers: Buffers,
+    date: Cell<HttpDate>,
     unproxied: Cell<(u64, Option<Instant>)>,
 }
 
@@ -129,6 +132,16 @@ impl Worker {
         tracing::warn!(event = "proxy_protocol_refused", peer = peer.as_str(), reason = %reason, count = count + 1);
     }
 
+    /// What it lends to every connection.
+    pub(super) const fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// The time as `Date` says it (RFC 9110 §5.6.7).
+    pub(super) fn date(&self) -> [u8; HttpDate::LEN] {
+        self.date.get().text
+    }
+
     /// Unique among all workers and restarts for any practical purpose (PCG-like, seeded by the system; no secret).
     pub fn next_request_id(&self) -> RequestId {
         let state = self
@@ -159,12 +172,9 @@ pub fn run(
     let on_full = shared.snapshot.load().settings.on_full;
     let timers = Rc::new(Timers::default());
     let log = Rc::new(Log::new(sink, on_full));
-    let tools = Rc::new(Tools {
-        closer: Rc::new(Closer { clock: shared.clock.clone(), reader: Rc::clone(&log) as Rc<dyn Reader> }),
-        pools: Rc::new(Pools::new(Rc::clone(&timers))),
-        timers,
-        ending: Rc::default(),
-    });
+    let closer = Rc::new(Closer { clock: shared.clock.clone(), reader: Rc::clone(&log) as Rc<dyn Reader> });
+    let pools = Rc::new(Pools::new(Rc::clone(&timers)));
+    let tools = Rc::new(Tools { closer, pools, timers, ending: Rc::default() });
     let worker = Rc::new(Worker {
         number,
         shared,
@@ -173,6 +183,8 @@ pub fn run(
         draining: Cell::new(false),
         connections: Cell::new(0),
         random: Cell::new(seed | 1),
+        buffers: Buffers::default(),
+        date: Cell::default(),
         unproxied: Cell::default(),
     });
     let ended = runtime.block_on(async {
@@ -267,4 +279,5 @@ fn tick(worker: &Worker) {
     tools.pools.sweep();
     worker.log.set_on_full(worker.snapshot().settings.on_full);
     worker.log.flush();
+    worker.date.set(worker.date.get().at(worker.shared.clock.now().wall_us));
 }

@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::uri::PathAndQuery;
 
 use super::respond::Refusal;
@@ -22,6 +21,7 @@ use crate::route::{self, GuardedRoute, Route, Routed};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 use crate::vocab::denial::Denial;
+use crate::vocab::fields::Fields;
 
 /// The verdict and what was found out on the way to it.
 pub struct Decision {
@@ -49,7 +49,7 @@ pub fn decide(
     facts: &Facts,
     readable: Result<(), Denial>,
     conn: &ConnFacts,
-    headers: &HeaderMap,
+    headers: &Fields,
 ) -> Decision {
     let mut trail = Trail::default();
     let verdict = readable
@@ -62,7 +62,7 @@ struct Stages<'a> {
     snapshot: &'a Snapshot,
     facts: &'a Facts,
     conn: &'a ConnFacts,
-    headers: &'a HeaderMap,
+    headers: &'a Fields,
     trail: &'a mut Trail,
 }
 
@@ -88,7 +88,7 @@ impl Stages<'_> {
         Ok(Permit { admitted, upstream, credential, target })
     }
 
-    /// hyper counts those of HTTP/1.1 itself.
+    /// Those of HTTP/1 were counted where they were read.
     fn refuse_too_many_headers(&self) -> Result<(), Refusal> {
         let too_many = self.headers.len() > self.snapshot.http.headers_max;
         if too_many { Err(Refusal::new(Denial::MalformedRequest)) } else { Ok(()) }
@@ -154,8 +154,16 @@ impl Stages<'_> {
             Found::Several => return Err(Refusal::new(Denial::DuplicateCredential)),
             Found::One(presented) => presented,
         };
-        self.note(&presented);
-        let identified = identify(&self.snapshot.ring, &presented, self.facts.now).map_err(|r| self.rejected(r))?;
+        self.trail.source = Some(Arc::clone(&self.snapshot.reader.source(&presented).1));
+        let identified = identify(&self.snapshot.ring, &presented, self.facts.now).map_err(|rejected| {
+            // Made anew for each, so that all of them take as long.
+            self.trail.fingerprint = Some(self.snapshot.reader.fingerprint(&presented));
+            self.rejected(rejected)
+        })?;
+        self.trail.fingerprint = Some(match identified.in_grace() {
+            true => self.snapshot.reader.fingerprint(&presented),
+            false => *identified.key().fingerprint.get_or_init(|| self.snapshot.reader.fingerprint(&presented)),
+        });
         self.trail.key = Some(Arc::clone(identified.key()));
         self.trail.key_state = Some(Identified::state(&identified));
         let (source, _) = self.snapshot.reader.source(&presented);
@@ -167,7 +175,7 @@ impl Stages<'_> {
     }
 
     fn note(&mut self, presented: &Presented) {
-        self.trail.fingerprint = Some(presented.fingerprint());
+        self.trail.fingerprint = Some(self.snapshot.reader.fingerprint(presented));
         self.trail.source = Some(Arc::clone(&self.snapshot.reader.source(presented).1));
     }
 

@@ -15,26 +15,26 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::admit::Admitted;
 use crate::config::gateway::HostHeader;
 use crate::credential;
 use crate::record::{Closer, Open, OpenTunnel, Outcome, Record, Transfer, Verdict};
 use crate::request::forwarded::X_REQUEST_ID;
-use crate::request::{ConnFacts, Facts, Forwarded, RequestId};
+use crate::request::{ClientBody, ConnFacts, Facts, Forwarded, Received, RequestId};
 use crate::snapshot::{Settings, Snapshot};
 use crate::timer::Timers;
 use crate::upstream::Upstream;
 use crate::upstream::answer::AnswerBody;
 use crate::upstream::body::{RequestBody, State};
-use crate::upstream::forward::{ForwardError, forward};
+use crate::upstream::forward::{ForwardError, Journey};
 use crate::upstream::headers::prepare_request;
+use crate::upstream::message::{Answer, Outgoing};
 use crate::upstream::pool::Pools;
 use crate::vocab::denial::{Denial, Fault};
+use crate::vocab::fields::Fields;
 
 use decide::{Decision, Permit, decide};
 use respond::{Refusal, refuse};
@@ -57,7 +57,7 @@ pub struct Tools {
 /// What a client gets.
 pub struct Reply {
     /// Head and body.
-    pub response: Response<ResponseBody>,
+    pub response: Answer<ResponseBody>,
     /// What its connection, or its HTTP/2 stream, becomes once it has that.
     pub tunnel: Option<Box<Tunnel>>,
 }
@@ -67,29 +67,33 @@ pub struct Reply {
 #[error("the client did not finish its request")]
 pub struct Abandoned;
 
+/// What becomes of a request.
+pub enum Handling {
+    /// It is answered.
+    Answered(Reply),
+    /// Its upstream has been asked, or will be. Boxed: it is moved several times before it is polled.
+    Underway(Pin<Box<dyn Future<Output = Result<Reply, Abandoned>>>>),
+}
+
 /// One request, from its head to the head of its response; the record closes with the response's body.
 ///
-/// The record is open and the request decided when this returns, before the future is first polled: hyper may drop it
-/// unpolled where the client leaves at once, and that request has its line, too. The future does not hold the snapshot.
-///
-/// # Errors
-/// [`Abandoned`] if the client stopped in the middle of its request.
+/// The record is open and the request decided when this returns: whatever comes of it may be dropped unpolled where the client
+/// leaves at once, and that request has its line, too. Nothing of it holds the snapshot.
 pub fn handle(
     tools: &Rc<Tools>,
     snapshot: &Snapshot,
     conn: &Rc<ConnFacts>,
     request_id: RequestId,
-    request: Request<Incoming>,
-) -> Pin<Box<dyn Future<Output = Result<Reply, Abandoned>>>> {
-    let (mut parts, body) = request.into_parts();
-    let upgrade = Upgrade::take(&mut parts);
-    let Parts { method, uri, version, headers, .. } = parts;
+    mut request: Received,
+) -> Handling {
+    let upgrade = Upgrade::take(&mut request);
+    let Received { method, uri, version, fields, body, .. } = request;
     let now = tools.closer.clock.now();
-    let (mut facts, readable) = Facts::read(now, request_id, method, uri, version, &headers);
-    facts.forwarded = Forwarded::read(&snapshot.trusted_proxies, conn, &headers);
+    let (mut facts, readable) = Facts::read(now, request_id, method, uri, version, &fields);
+    facts.forwarded = Forwarded::read(&snapshot.trusted_proxies, conn, &fields);
     adopt_request_id(&mut facts, &snapshot.settings);
 
-    let Decision { verdict, trail } = decide(snapshot, &facts, readable, conn, &headers);
+    let Decision { verdict, trail } = decide(snapshot, &facts, readable, conn, &fields);
     let settings = Arc::clone(&snapshot.settings);
     let decided = match &verdict {
         Ok(_) => Verdict::Allow,
@@ -98,15 +102,10 @@ pub fn handle(
     let (conn, transfer) = (Rc::clone(conn), Transfer::default());
     let record = Record { facts, conn, settings, trail, verdict: decided, transfer, ended_us: 0, duration_us: 0 };
     let open = Open::new(Box::new(record), Rc::clone(&tools.closer));
-
-    let tools = Rc::clone(tools);
-    // Boxed: it is moved several times before it is polled.
-    Box::pin(async move {
-        match verdict {
-            Err(refusal) => Ok(refuse(&refusal, open, Outcome::Complete).into()),
-            Ok(permit) => pass_on(&tools, permit, open, (headers, body), upgrade).await,
-        }
-    })
+    match verdict {
+        Err(refusal) => Handling::Answered(refuse(&refusal, open, Outcome::Complete).into()),
+        Ok(permit) => Handling::Underway(Box::pin(pass_on(tools, permit, open, (fields, body), upgrade))),
+    }
 }
 
 /// Goes on calling a request what a trusted proxy calls it, unless a client has got a key in there.
@@ -119,57 +118,52 @@ fn adopt_request_id(facts: &mut Facts, settings: &Settings) {
     }
 }
 
-/// Forwards an admitted request and turns whatever comes back into a response.
-async fn pass_on(
-    tools: &Tools,
+/// Forwards an admitted request and turns whatever comes back into a response. What the upstream gets is made before there
+/// is a future, so that the future has only that to carry.
+fn pass_on(
+    tools: &Rc<Tools>,
     permit: Permit,
     mut open: Open,
-    (mut headers, body): (HeaderMap, Incoming),
+    (mut fields, body): (Fields, ClientBody),
     upgrade: Option<Upgrade>,
-) -> Result<Reply, Abandoned> {
+) -> impl Future<Output = Result<Reply, Abandoned>> + use<> {
     let Permit { admitted, upstream, credential, mut target } = permit;
-    let settings = Arc::clone(&open.record().settings);
+    let settings = &open.record().settings;
     if let Some(source) = &credential
         && !settings.forward_credential
     {
-        credential::strip(source, &mut headers, &mut target);
+        credential::strip(source, &mut fields, &mut target);
     }
     let upgrade = upgrade.filter(|_| body.is_end_stream());
-    prepare(&mut headers, open.record(), &admitted, &upstream, upgrade);
-
     let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route());
-    let mut head = Request::new(());
-    *head.method_mut() = open.record().facts.method.clone();
-    *head.uri_mut() = target.into();
-    *head.headers_mut() = headers;
+    prepare(&mut fields, open.record(), &admitted, &upstream, upgrade);
+    let head = Outgoing { method: open.record().facts.method.clone(), target, fields };
 
     let transfer = open.transfer();
     transfer.request_body.clone_from(&progress);
     transfer.upstream = Some(Arc::clone(&upstream));
-    let lent = (&tools.pools, &tools.timers);
-    let result = forward(&admitted, &upstream, lent, (head, body), progress.as_deref(), &mut transfer.attempts).await;
-    open.upstream_has_answered();
-    match (result, upgrade) {
-        (Ok(answer), None) => Ok(respond::relay(answer, open, &admitted, &tools.timers).into()),
-        (Ok(answer), Some(upgrade)) if !upgrade.is_answered_by(&answer) => {
-            explain_failure(&ForwardError::Unasked, open)
+    let tools = Rc::clone(tools);
+    async move {
+        let lent = (&tools.pools, &tools.timers);
+        let attempts = &mut open.transfer().attempts;
+        let result = Journey::new(&admitted, &upstream, lent, (head, body), attempts).run(progress.as_deref()).await;
+        open.upstream_has_answered();
+        match (result, upgrade) {
+            (Ok(answer), None) => Ok(respond::relay(answer, open, &admitted, &tools.timers).into()),
+            (Ok(answer), Some(upgrade)) if !upgrade.is_answered_by(&answer) => {
+                explain_failure(&ForwardError::Unasked, open)
+            }
+            (Ok(answer), Some(upgrade)) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(switch(&tools, &admitted, open, answer, upgrade))
+            }
+            (Ok(answer), Some(_)) => Ok(respond::relay(answer, open, &admitted, &tools.timers).into()),
+            (Err(error), _) => explain_failure(&error, open),
         }
-        (Ok(answer), Some(upgrade)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Ok(switch(tools, &admitted, open, answer, upgrade))
-        }
-        (Ok(answer), Some(_)) => Ok(respond::relay(answer, open, &admitted, &tools.timers).into()),
-        (Err(error), _) => explain_failure(&error, open),
     }
 }
 
 /// Makes of a client's headers those that the upstream gets.
-fn prepare(
-    headers: &mut HeaderMap,
-    record: &Record,
-    admitted: &Admitted,
-    upstream: &Upstream,
-    upgrade: Option<Upgrade>,
-) {
+fn prepare(headers: &mut Fields, record: &Record, admitted: &Admitted, upstream: &Upstream, upgrade: Option<Upgrade>) {
     let Record { facts, conn, settings, .. } = record;
     let own;
     let asked = match &facts.host {
@@ -195,32 +189,28 @@ fn prepare(
 }
 
 /// The upstream has agreed to another protocol: the exchange ends with that, and the tunnel begins.
-fn switch(tools: &Tools, admitted: &Admitted, open: Open, answer: Response<AnswerBody>, upgrade: Upgrade) -> Reply {
+fn switch(tools: &Tools, admitted: &Admitted, open: Open, answer: Answer<AnswerBody>, upgrade: Upgrade) -> Reply {
     let record = OpenTunnel::behind(open.record(), open.closer());
-    let activity = &open.record().conn.activity;
-    if upgrade == Upgrade::Http1 {
-        activity.switch_protocols();
-    }
-    let busy = activity.begin();
-    let (parts, body) = answer.into_parts();
+    let busy = open.record().conn.activity.begin();
+    let Answer { status, fields, body } = answer;
     let tunnel = body
         .into_tunnel()
         .map(|far| Box::new(Tunnel::new(far, record, Rc::clone(&tools.timers), Rc::clone(&tools.ending), busy)));
-    Reply { response: respond::switched(parts, open, admitted, upgrade), tunnel }
+    Reply { response: respond::switched((status, fields), open, admitted, upgrade), tunnel }
 }
 
-impl From<Response<ResponseBody>> for Reply {
-    fn from(response: Response<ResponseBody>) -> Self {
+impl From<Answer<ResponseBody>> for Reply {
+    fn from(response: Answer<ResponseBody>) -> Self {
         Self { response, tunnel: None }
     }
 }
 
 /// Tells the upstream who calls. Set last, so that nothing a client sends can stand in their place.
-fn introduce(admitted: &Admitted, headers: &mut HeaderMap, request_id: HeaderValue) {
-    headers.insert(&X_REQUEST_ID, request_id);
+fn introduce(admitted: &Admitted, headers: &mut Fields, request_id: HeaderValue) {
+    headers.set(&X_REQUEST_ID, request_id);
     if let Some(key) = admitted.key() {
         for (name, value) in key.identity() {
-            headers.insert(name, value.clone());
+            headers.set(name, value.clone());
         }
     }
 }

@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::response::Parts;
-use http::{Response, StatusCode, Version};
+use http::{StatusCode, Version};
 
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
@@ -21,7 +20,9 @@ use crate::request::forwarded::X_REQUEST_ID;
 use crate::timer::Timers;
 use crate::upstream::answer::AnswerBody;
 use crate::upstream::headers::strip_hop_by_hop;
+use crate::upstream::message::Answer;
 use crate::vocab::denial::{Denial, grpc_status};
+use crate::vocab::fields::Fields;
 
 static FINGERPRINT: HeaderName = HeaderName::from_static("x-api-key-fingerprint");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -57,21 +58,21 @@ impl Refusal {
 }
 
 /// Answers a request that was refused, or whose upstream failed; `outcome` is how the exchange ends once this is sent.
-pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<ResponseBody> {
+pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Answer<ResponseBody> {
     let record = open.record();
     let status = record.settings.status(refusal.denial);
-    let mut headers = HeaderMap::with_capacity(12);
+    let mut headers = Fields::with_capacity(12);
     if let Some(rewrite) = record.trail.route.as_ref().and_then(|route| route.rewrite.as_ref()) {
         // What a route says to every client, such as which origins may read the answer, holds for refusals, too.
         rewrite.response.apply(&mut headers);
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.set(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(challenge) = record.settings.challenge(refusal.denial) {
-        headers.insert(WWW_AUTHENTICATE, challenge.clone());
+        headers.set(WWW_AUTHENTICATE, challenge.clone());
     }
     if let Some(allow) = &refusal.allow {
-        headers.insert(ALLOW, allow.clone());
+        headers.set(ALLOW, allow.clone());
     }
     if let Some(reading) = &refusal.reading {
         let own = record.trail.key.as_ref().filter(|_| refusal.denial == Denial::RateLimited);
@@ -81,85 +82,80 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Response<R
     }
     if refusal.denial == Denial::UpstreamBusy {
         // Nobody knows better: it depends on how fast the others are.
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.set(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     set_audit_headers(&mut headers, record);
     let is_the_last = matches!(refusal.denial, Denial::MalformedRequest | Denial::BodyTooLarge);
     if is_the_last && record.facts.version < Version::HTTP_2 {
         // Where this request ends is not certain, or nobody wants to read that far: what follows is not the next.
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.set(CONNECTION, HeaderValue::from_static("close"));
     }
 
     let (status, body) = if record.facts.is_grpc {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(&GRPC_STATUS, u16::from(grpc_status(status)).into());
-        headers.insert(&GRPC_MESSAGE, grpc_message(refusal.denial));
+        headers.set(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.set(&GRPC_STATUS, u16::from(grpc_status(status)).into());
+        headers.set(&GRPC_MESSAGE, grpc_message(refusal.denial));
         (200, Bytes::new())
     } else {
         let body = problem(refusal, status, record);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CONTENT_LENGTH, body.len().into());
+        headers.set(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.set(CONTENT_LENGTH, body.len().into());
         (status, body)
     };
     open.transfer().status = Some(status);
     open.transfer().outcome = outcome;
-    let mut response = Response::new(ResponseBody::whole(body, open));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    *response.headers_mut() = headers;
-    response
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Answer { status, fields: headers, body: ResponseBody::whole(body, open) }
 }
 
 /// Relays the upstream's answer: its head with our headers on it, its body as it comes.
 pub fn relay(
-    answer: Response<AnswerBody>,
+    mut answer: Answer<AnswerBody>,
     mut open: Open,
     admitted: &Admitted,
     timers: &Rc<Timers>,
-) -> Response<ResponseBody> {
-    let (mut parts, body) = answer.into_parts();
-    dress(&mut parts, &mut open, admitted);
-    Response::from_parts(parts, ResponseBody::streamed(body, open, timers))
+) -> Answer<ResponseBody> {
+    dress(answer.status, &mut answer.fields, &mut open, admitted);
+    answer.map(|body| ResponseBody::streamed(body, open, timers))
 }
 
 /// Relays the upstream's 101: the exchange is over with it.
 pub(super) fn switched(
-    mut parts: Parts,
+    (mut status, mut fields): (StatusCode, Fields),
     mut open: Open,
     admitted: &Admitted,
     upgrade: Upgrade,
-) -> Response<ResponseBody> {
-    dress(&mut parts, &mut open, admitted);
+) -> Answer<ResponseBody> {
+    dress(status, &mut fields, &mut open, admitted);
     open.transfer().outcome = Outcome::Complete;
-    upgrade.agree(&mut parts.status, &mut parts.headers);
-    Response::from_parts(parts, ResponseBody::whole(Bytes::new(), open))
+    upgrade.agree(&mut status, &mut fields);
+    Answer { status, fields, body: ResponseBody::whole(Bytes::new(), open) }
 }
 
 /// Takes off an answer's head what concerned the upstream's connection, and puts ours on it.
-fn dress(parts: &mut Parts, open: &mut Open, admitted: &Admitted) {
-    strip_hop_by_hop(&mut parts.headers, |_| false);
+fn dress(status: StatusCode, headers: &mut Fields, open: &mut Open, admitted: &Admitted) {
+    strip_hop_by_hop(headers, |_, _| false);
     if let Some(rewrite) = &admitted.route().rewrite {
-        rewrite.response.apply(&mut parts.headers);
+        rewrite.response.apply(headers);
     }
     let record = open.record();
     if let Some(reading) = admitted.reading() {
         let policies = admitted.key().and_then(|key| key.policies());
-        set_headers(&mut parts.headers, record.settings.families, reading, policies);
+        set_headers(headers, record.settings.families, reading, policies);
     }
-    set_audit_headers(&mut parts.headers, record);
-    open.transfer().status = Some(parts.status.as_u16());
-    parts.extensions.clear();
-    parts.version = Version::HTTP_11;
+    set_audit_headers(headers, record);
+    open.transfer().status = Some(status.as_u16());
 }
 
-fn set_audit_headers(headers: &mut HeaderMap, record: &Record) {
+fn set_audit_headers(headers: &mut Fields, record: &Record) {
     if !record.settings.audit_headers {
         return;
     }
-    headers.insert(&X_REQUEST_ID, record.facts.request_id.header());
+    headers.set(&X_REQUEST_ID, record.facts.request_id.header());
     if let Some(fingerprint) = record.trail.fingerprint
-        && let Ok(value) = HeaderValue::from_str(fingerprint.as_str())
+        && let Ok(value) = HeaderValue::from_bytes(fingerprint.as_bytes())
     {
-        headers.insert(&FINGERPRINT, value);
+        headers.set(&FINGERPRINT, value);
     }
 }
 

@@ -131,7 +131,7 @@ impl Body for ResponseBody {
             Some(Err(error)) => {
                 transfer.break_off(Outcome::UpstreamGone);
                 this.kind = Kind::Broken(Some(RelayError::Upstream(error)));
-                // hyper hangs up without writing what it holds, unless it is let go for a moment.
+                // Over HTTP/2, hyper hangs up without writing what it holds, unless it is let go for a moment.
                 context.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, Version};
 
 use super::decide::{Decision, decide};
@@ -18,6 +18,7 @@ use crate::snapshot::{Builder, Parts, Snapshot};
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::Denial;
 use crate::vocab::digest::{Digest, Pepper};
+use crate::vocab::fields::Fields;
 use crate::vocab::secret::Secret;
 
 /// 2026-11-22T00:00:00Z
@@ -42,8 +43,8 @@ impl World {
     }
 
     fn ask(&self, request: &Ask<'_>) -> Decision {
-        let mut headers = HeaderMap::new();
-        headers.insert("host", HeaderValue::from_static("api.example.com"));
+        let mut headers = Fields::new();
+        headers.set(http::header::HOST, HeaderValue::from_static("api.example.com"));
         for (name, value) in request.headers {
             let name = HeaderName::try_from(*name).expect("a header name");
             headers.append(name, HeaderValue::try_from(*value).expect("a header value"));

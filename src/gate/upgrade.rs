@@ -3,13 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE,
-};
-use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
-use hyper::ext::Protocol;
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, UPGRADE};
+use http::{Method, StatusCode, Version};
 
+use crate::request::Received;
+use crate::upstream::message::Answer;
+use crate::vocab::fields::Fields;
 use crate::vocab::header::has_word;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -26,56 +25,50 @@ pub(super) enum Upgrade {
 impl Upgrade {
     /// What a request asks for. Over HTTP/2 its method becomes that of the handshake over HTTP/1.1: routes, keys and the
     /// upstream know a WebSocket by that.
-    pub(super) fn take(parts: &mut Parts) -> Option<Self> {
-        if parts.version == Version::HTTP_2 {
-            let asks = parts.method == Method::CONNECT
-                && parts.extensions.get::<Protocol>().is_some_and(|it| it.as_str().eq_ignore_ascii_case("websocket"));
-            return asks.then(|| {
-                parts.method = Method::GET;
-                Self::Http2
-            });
+    pub(super) fn take(request: &mut Received) -> Option<Self> {
+        if request.is_websocket_stream {
+            request.method = Method::GET;
+            return Some(Self::Http2);
         }
-        let asks = parts.version == Version::HTTP_11
-            && parts.method == Method::GET
-            && parts.headers.contains_key(UPGRADE)
-            && has_word(&parts.headers, &CONNECTION, "upgrade")
-            && has_word(&parts.headers, &UPGRADE, "websocket");
+        let asks = request.version == Version::HTTP_11
+            && request.method == Method::GET
+            && request.fields.contains(UPGRADE)
+            && has_word(&request.fields, &CONNECTION, "upgrade")
+            && has_word(&request.fields, &UPGRADE, "websocket");
         asks.then_some(Self::Http1)
     }
 
     /// Asks the upstream for the same, by HTTP/1.1, after what concerns the client's connection was removed.
-    pub(super) fn ask(self, headers: &mut HeaderMap) {
+    pub(super) fn ask(self, headers: &mut Fields) {
         headers.remove(TE);
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, WEBSOCKET);
+        headers.set(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.set(UPGRADE, WEBSOCKET);
         if self == Self::Http2 {
             // A nonce, which RFC 8441 §5 does without.
             let mut nonce = [0; 16];
             let nonce = getrandom::fill(&mut nonce).ok().and_then(|()| STANDARD.encode(nonce).try_into().ok());
-            headers.insert(
-                SEC_WEBSOCKET_KEY,
-                nonce.unwrap_or_else(|| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA==")),
-            );
+            headers
+                .set(SEC_WEBSOCKET_KEY, nonce.unwrap_or_else(|| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA==")));
         }
     }
 
     /// Whether the upstream's answer is one to the question: 101 to `websocket`, or a refusal. Over HTTP/2 a success that
     /// is no 101 would be taken for a tunnel.
-    pub(super) fn is_answered_by<B>(self, response: &Response<B>) -> bool {
-        match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => has_word(response.headers(), &UPGRADE, "websocket"),
+    pub(super) fn is_answered_by<B>(self, response: &Answer<B>) -> bool {
+        match response.status {
+            StatusCode::SWITCHING_PROTOCOLS => has_word(&response.fields, &UPGRADE, "websocket"),
             status => self == Self::Http1 || !status.is_success(),
         }
     }
 
     /// Tells the client that it has its tunnel. Such an answer has no body, whatever the upstream says of its length
     /// (RFC 9110 §8.6, §9.3.6).
-    pub(super) fn agree(self, status: &mut StatusCode, headers: &mut HeaderMap) {
+    pub(super) fn agree(self, status: &mut StatusCode, headers: &mut Fields) {
         headers.remove(CONTENT_LENGTH);
         match self {
             Self::Http1 => {
-                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                headers.insert(UPGRADE, WEBSOCKET);
+                headers.set(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.set(UPGRADE, WEBSOCKET);
             }
             Self::Http2 => {
                 headers.remove(SEC_WEBSOCKET_ACCEPT);
@@ -87,18 +80,23 @@ impl Upgrade {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use http::Request;
+    use http::{HeaderName, Uri};
 
-    fn asked(method: &str, version: Version, connection: &str, upgrade: &str) -> Option<Upgrade> {
-        let request = Request::builder()
-            .method(method)
-            .version(version)
-            .header("connection", connection)
-            .header("upgrade", upgrade)
-            .body(())
-            .expect("a request");
-        Upgrade::take(&mut request.into_parts().0)
+    use super::*;
+    use crate::request::ClientBody;
+
+    fn request(method: &str, version: Version, lines: &[(&'static str, &'static str)]) -> Received {
+        let line = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        Received {
+            method: method.parse().expect("a method"),
+            uri: Uri::from_static("/"),
+            version,
+            fields: lines.iter().map(line).collect(),
+            is_websocket_stream: false,
+            body: ClientBody::Nothing,
+        }
     }
 
     #[test]
@@ -115,7 +113,8 @@ mod tests {
             ("GET", Version::HTTP_11, "Upgrade", "TLS/1.0", false),
             ("GET", Version::HTTP_11, "Upgrade", "websockets", false),
         ] {
-            let asked = asked(method, version, connection, upgrade);
+            let mut request = request(method, version, &[("connection", connection), ("upgrade", upgrade)]);
+            let asked = Upgrade::take(&mut request);
             assert_eq!(asked, expected.then_some(Upgrade::Http1), "{method} {connection} {upgrade}");
         }
     }
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     fn an_agreement_has_no_body() {
         for (upgrade, expected) in [(Upgrade::Http1, 101), (Upgrade::Http2, 200)] {
-            let mut headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("5"))]);
+            let mut headers = Fields::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("5"))]);
             let mut status = StatusCode::SWITCHING_PROTOCOLS;
             upgrade.agree(&mut status, &mut headers);
             assert_eq!((status.as_u16(), headers.get(CONTENT_LENGTH)), (expected, None));
@@ -132,15 +131,10 @@ mod tests {
 
     #[test]
     fn over_http2_the_method_becomes_that_of_the_handshake() {
-        let mut parts = Request::connect("https://a.example/chat")
-            .version(Version::HTTP_2)
-            .body(())
-            .expect("a request")
-            .into_parts()
-            .0;
-        assert_eq!(Upgrade::take(&mut parts), None);
-        parts.extensions.insert(Protocol::from_static("websocket"));
-        assert_eq!(Upgrade::take(&mut parts), Some(Upgrade::Http2));
-        assert_eq!(parts.method, Method::GET);
+        let mut request = request("CONNECT", Version::HTTP_2, &[]);
+        assert_eq!(Upgrade::take(&mut request), None);
+        request.is_websocket_stream = true;
+        assert_eq!(Upgrade::take(&mut request), Some(Upgrade::Http2));
+        assert_eq!(request.method, Method::GET);
     }
 }

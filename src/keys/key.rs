@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use crate::config::gateway::Identity;
 use crate::config::keyfile::{KeySpec, KeyState};
 use crate::limits::ledger::{Buckets, Holding};
+use crate::vocab::digest::Fingerprint;
 
 /// One key. There may be a million of them, most of which nobody uses: what only requests need is made by the first one.
 pub struct Key {
@@ -24,6 +25,8 @@ pub struct Key {
     identity: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     /// Its part of a line, once it has been written.
     pub rendered: OnceLock<Box<[u8]>>,
+    /// Names its present secret in logs, once that was used.
+    pub fingerprint: OnceLock<Fingerprint>,
 }
 
 impl Key {
@@ -39,6 +42,7 @@ impl Key {
             names,
             identity: OnceLock::new(),
             rendered: OnceLock::new(),
+            fingerprint: OnceLock::new(),
         }
     }
 

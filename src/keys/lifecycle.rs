@@ -30,6 +30,11 @@ impl Identified {
         &self.key
     }
 
+    /// It came with an older secret.
+    pub const fn in_grace(&self) -> bool {
+        self.in_grace
+    }
+
     /// The log's `key.state`: `active`, or `grace` for an older secret.
     pub const fn state(&self) -> &'static str {
         if self.in_grace { "grace" } else { "active" }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
 
 use super::policy::Policy;
+use crate::vocab::fields::Fields;
 use crate::vocab::units::push_number;
 
 /// One bucket at one moment.
@@ -71,19 +71,19 @@ pub fn policy_header<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Opti
 }
 
 /// Sets the fields of every family that is on, over whatever the upstream sent.
-pub fn set_headers(headers: &mut HeaderMap, families: Families, reading: &Reading, policies: Option<&HeaderValue>) {
+pub fn set_headers(headers: &mut Fields, families: Families, reading: &Reading, policies: Option<&HeaderValue>) {
     if families.ratelimit {
         if let Ok(value) = ratelimit(reading) {
-            headers.insert(&RATELIMIT, value);
+            headers.set(&RATELIMIT, value);
         }
         if let Some(policies) = policies {
-            headers.insert(&RATELIMIT_POLICY, policies.clone());
+            headers.set(&RATELIMIT_POLICY, policies.clone());
         }
     }
     if families.x_ratelimit {
-        headers.insert(&X_LIMIT, reading.policy.units.into());
-        headers.insert(&X_REMAINING, reading.remaining.into());
-        headers.insert(&X_RESET, reading.reset_s().into());
+        headers.set(&X_LIMIT, reading.policy.units.into());
+        headers.set(&X_REMAINING, reading.remaining.into());
+        headers.set(&X_RESET, reading.reset_s().into());
     }
 }
 
@@ -104,8 +104,8 @@ fn ratelimit(reading: &Reading) -> Result<HeaderValue, InvalidHeaderValue> {
 }
 
 /// Sets `Retry-After` of a 429.
-pub fn set_retry_after(headers: &mut HeaderMap, reading: &Reading) {
-    headers.insert(RETRY_AFTER, reading.retry_after_s().into());
+pub fn set_retry_after(headers: &mut Fields, reading: &Reading) {
+    headers.set(RETRY_AFTER, reading.retry_after_s().into());
 }
 
 #[cfg(test)]
@@ -126,9 +126,11 @@ mod tests {
     fn fields_have_the_forms_of_the_draft() {
         let reading = Reading { policy: policy("100/s", 100, 1), remaining: 42, wait: 0, refill: 580_000_000 };
         let policies = policy_header([&*policy("100/s", 100, 1), &*policy("600/5m", 600, 300)]);
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         set_headers(&mut headers, Families { ratelimit: true, x_ratelimit: true }, &reading, policies.as_ref());
-        let line = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let line = |name| {
+            headers.get(HeaderName::from_static(name)).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
+        };
         assert_eq!(line("ratelimit"), r#""100/s";r=42;t=1"#);
         assert!(headers["ratelimit"].is_sensitive(), "HTTP/2 remembers what is another one every time");
         assert_eq!(line("ratelimit-policy"), r#""100/s";q=100;w=1, "600/5m";q=600;w=300"#);

@@ -24,7 +24,7 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
     if let Some(fault) = record.fault() {
         line.word(name!("fault"), fault.as_str());
     }
-    line.word(name!("request_id"), record.facts.request_id.as_str());
+    line.ascii(name!("request_id"), record.facts.request_id.as_bytes());
     write_key(line, record);
     write_client(line, record.facts.forwarded.as_deref(), &record.conn);
     write_request(line, record);
@@ -38,7 +38,7 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
     line.number(name!("generation"), record.settings.generation);
 }
 
-/// A request whose head hyper could not read: nothing is known of it but where it came from.
+/// A request whose head could not be read: nothing is known of it but where it came from.
 pub(super) fn write_unreadable(
     line: &mut Line<'_>,
     conn: &ConnFacts,
@@ -100,7 +100,7 @@ fn write_key(line: &mut Line<'_>, record: &Record) {
         line.word(name!("key.state"), state);
     }
     if let Some(fingerprint) = trail.fingerprint {
-        line.word(name!("key.fingerprint"), fingerprint.as_str());
+        line.ascii(name!("key.fingerprint"), fingerprint.as_bytes());
     }
 }
 

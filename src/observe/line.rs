@@ -34,9 +34,14 @@ impl<'a> Line<'a> {
 
     /// A string that is known to need no escape: a word of ours, hexadecimal digits, an address.
     pub fn word(&mut self, name: impl Name, value: &str) -> &mut Self {
+        self.ascii(name, value.as_bytes())
+    }
+
+    /// The same in bytes.
+    pub fn ascii(&mut self, name: impl Name, value: &[u8]) -> &mut Self {
         name.push(self.out);
         self.out.push(b'"');
-        self.out.extend_from_slice(value.as_bytes());
+        self.out.extend_from_slice(value);
         self.out.push(b'"');
         self
     }

@@ -37,7 +37,7 @@ impl Log {
         self.on_full.set(on_full);
     }
 
-    /// Writes the line of a request that could not be read at all; `end` is what hyper answered, if it did, and the outcome.
+    /// Writes the line of a request that could not be read at all; `end` is the status that was answered, if one was, and the outcome.
     pub fn unreadable(
         &self,
         conn: &ConnFacts,

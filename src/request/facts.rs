@@ -1,11 +1,11 @@
 //! `Facts`: one request head, read once. Refuses what has no single reading; how the body is framed was settled before
-//! there was a head to read, by `edge::strict` for HTTP/1 and by the frames themselves for HTTP/2.
+//! there was a head to read, by `edge::h1::reader` for HTTP/1 and by the frames themselves for HTTP/2.
 
 use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
@@ -14,6 +14,7 @@ use super::peer::Peer;
 use crate::config::gateway::Insecure;
 use crate::vocab::clock::Now;
 use crate::vocab::denial::Denial;
+use crate::vocab::fields::Fields;
 
 /// What goes on on one connection. Each open record counts itself.
 #[derive(Debug, Default)]
@@ -21,7 +22,6 @@ pub struct Activity {
     requests: Cell<usize>,
     offered: Cell<usize>,
     taken_ms: Cell<u64>,
-    has_switched: Cell<bool>,
 }
 
 impl Activity {
@@ -34,17 +34,6 @@ impl Activity {
     pub fn begin(self: &Rc<Self>) -> Busy {
         self.requests.set(self.requests.get() + 1);
         Busy(Rc::clone(self))
-    }
-
-    /// From here on the connection carries another protocol, and its bytes are nobody's to judge. To be said before the 101
-    /// goes out.
-    pub fn switch_protocols(&self) {
-        self.has_switched.set(true);
-    }
-
-    /// Whether it does.
-    pub const fn has_switched(&self) -> bool {
-        self.has_switched.get()
     }
 
     /// A piece of a response was handed over, at this reading of the worker's timers.
@@ -75,11 +64,6 @@ impl Drop for Busy {
         self.0.requests.set(self.0.requests.get() - 1);
     }
 }
-
-/// A body's framing has no single reading. This is in the error that whoever reads the body gets.
-#[derive(Debug, thiserror::Error)]
-#[error("the body is malformed")]
-pub struct MalformedBody;
 
 /// What is known of a connection, once.
 #[derive(Debug)]
@@ -168,6 +152,11 @@ impl RequestId {
         Self(value)
     }
 
+    /// Its characters, all of them printable ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// Its characters.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
@@ -216,7 +205,7 @@ impl Facts {
         method: Method,
         uri: Uri,
         version: Version,
-        headers: &HeaderMap,
+        headers: &Fields,
     ) -> (Self, Result<(), Denial>) {
         let (host, host_name_len, verdict) = match host(&uri, version, headers) {
             Ok(Some((host, name_len))) => (Some(host), name_len, Ok(())),
@@ -265,8 +254,8 @@ impl Facts {
 /// RFC 9112 §3.2: exactly one Host in HTTP/1.1, well formed, and equal to the authority where both are sent.
 ///
 /// Gives the value and how much of it is the name.
-fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<(HeaderValue, usize)>, Denial> {
-    let mut all = headers.get_all(HOST).iter();
+fn host(uri: &Uri, version: Version, headers: &Fields) -> Result<Option<(HeaderValue, usize)>, Denial> {
+    let mut all = headers.get_all(HOST);
     let header = all.next();
     if all.next().is_some() {
         return Err(Denial::MalformedRequest);
@@ -304,10 +293,10 @@ fn form(method: &Method, uri: &Uri) -> Result<(), Denial> {
 /// What the frames of HTTP/2 leave open, and HTTP/1.1 would carry as something else: a `:path` that does not begin with a
 /// slash (RFC 9113 §8.3.1), a length said twice, and names that some servers take for those that frame. The rest the
 /// parser has refused: control characters, upper-case names, what concerns a connection, a length that is not the body's.
-fn downgrade(uri: &Uri, headers: &HeaderMap) -> Result<(), Denial> {
+fn downgrade(uri: &Uri, headers: &Fields) -> Result<(), Denial> {
     let path_is_good = uri.path_and_query().is_none_or(|target| target.as_str().starts_with(['/', '*']));
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
-    let is_alike = ["content_length", "transfer_encoding"].iter().any(|name| headers.contains_key(*name));
+    let lengths = headers.get_all(CONTENT_LENGTH).nth(1).is_none();
+    let is_alike = headers.names().any(|name| ["content_length", "transfer_encoding"].contains(&name.as_str()));
     if path_is_good && lengths && !is_alike { Ok(()) } else { Err(Denial::MalformedRequest) }
 }
 
@@ -324,7 +313,7 @@ fn with_path(target: PathAndQuery) -> PathAndQuery {
 }
 
 /// How long a body is by its own account, in bytes; zero where it does not say.
-pub fn declared_length(headers: &HeaderMap) -> u64 {
+pub fn declared_length(headers: &Fields) -> u64 {
     let Some(value) = headers.get(CONTENT_LENGTH) else { return 0 };
     // The parsers of both protocols have refused what is no number; one that does not fit here fits no limit either.
     value.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
@@ -373,7 +362,7 @@ mod tests {
     use super::*;
 
     fn read(uri: &str, version: Version, hosts: &[&str]) -> Result<String, Denial> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for host in hosts {
             headers.append(HOST, HeaderValue::from_bytes(host.as_bytes()).expect("a header value"));
         }
@@ -410,9 +399,9 @@ mod tests {
             ("GET", "ftp://a/x", Err(())),
             ("GET", "wss://a/x", Err(())),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             let host = if uri == "a:80" { "a:80" } else { "a" };
-            headers.insert(HOST, HeaderValue::from_static(host));
+            headers.set(HOST, HeaderValue::from_static(host));
             let method = method.parse().expect("a method");
             let uri: Uri = uri.parse().expect("a URI");
             let now = Now { mono: 0, wall_us: 0 };

@@ -10,11 +10,12 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderName, HeaderValue};
 
 use super::facts::{ConnFacts, RequestId};
 use super::peer::Peer;
 use crate::config::gateway::TrustedProxies;
+use crate::vocab::fields::Fields;
 
 /// `X-Forwarded-For`
 pub static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -52,7 +53,7 @@ struct Hop {
 
 impl Forwarded {
     /// Reads what the peer says, if it is trusted.
-    pub fn read(proxies: &TrustedProxies, conn: &ConnFacts, headers: &HeaderMap) -> Option<Box<Self>> {
+    pub fn read(proxies: &TrustedProxies, conn: &ConnFacts, headers: &Fields) -> Option<Box<Self>> {
         let is_trusted = match conn.source {
             Peer::Unix => proxies.unix,
             Peer::Ip(address) => proxies.trusts(address.ip()),
@@ -60,8 +61,8 @@ impl Forwarded {
         is_trusted.then(|| Box::new(Self::believe(proxies, conn, headers)))
     }
 
-    fn believe(proxies: &TrustedProxies, conn: &ConnFacts, headers: &HeaderMap) -> Self {
-        let is_listed = headers.contains_key(&X_FORWARDED_FOR);
+    fn believe(proxies: &TrustedProxies, conn: &ConnFacts, headers: &Fields) -> Self {
+        let is_listed = headers.contains(&X_FORWARDED_FOR);
         let client = if is_listed {
             walk(proxies, from_the_right(headers, &X_FORWARDED_FOR).map(hop))
         } else {
@@ -94,8 +95,8 @@ fn walk(proxies: &TrustedProxies, hops: impl Iterator<Item = Option<Hop>>) -> Op
 
 /// The members of a list (RFC 9110 §5.6.1), the last of the last line first; commas within quotes do not part them.
 /// Quotes are paired from the right, so that one that a client left open cannot swallow what a proxy wrote behind it.
-fn from_the_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter().rev();
+fn from_the_right<'a>(headers: &'a Fields, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).rev();
     lines
         .flat_map(|line| {
             let mut is_quoted = false;
@@ -152,7 +153,7 @@ fn element(text: &[u8]) -> Option<Hop> {
 }
 
 /// The scheme by `X-Forwarded-Proto`. Some proxies make it a list: then every hop has to have been secure.
-fn scheme(headers: &HeaderMap) -> Option<&'static str> {
+fn scheme(headers: &Fields) -> Option<&'static str> {
     let mut all = None;
     for word in from_the_right(headers, &X_FORWARDED_PROTO) {
         let scheme = known_scheme(word)?;
@@ -168,8 +169,8 @@ fn known_scheme(word: &[u8]) -> Option<&'static str> {
 }
 
 /// A name of one request: short, and safe in a header, a line and a command.
-fn request_id(headers: &HeaderMap) -> Option<RequestId> {
-    let mut lines = headers.get_all(&X_REQUEST_ID).iter();
+fn request_id(headers: &Fields) -> Option<RequestId> {
+    let mut lines = headers.get_all(&X_REQUEST_ID);
     let (Some(only), None) = (lines.next(), lines.next()) else { return None };
     let is_safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:=+/@".contains(b);
     let text = only.as_bytes();
@@ -177,9 +178,9 @@ fn request_id(headers: &HeaderMap) -> Option<RequestId> {
 }
 
 /// What there was of `X-Forwarded-For`, or the client that `Forwarded` named in its stead; then our source.
-fn chain(conn: &ConnFacts, headers: &HeaderMap, client: Option<&Hop>) -> Option<HeaderValue> {
+fn chain(conn: &ConnFacts, headers: &Fields, client: Option<&Hop>) -> Option<HeaderValue> {
     let named = client.map(|hop| hop.address.to_string());
-    let before = headers.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    let before = headers.get_all(&X_FORWARDED_FOR).map(HeaderValue::as_bytes);
     let parts: Vec<&[u8]> = before
         .chain(named.as_ref().map(String::as_bytes))
         .chain(conn.forwarded_for.as_ref().map(HeaderValue::as_bytes))
@@ -202,7 +203,7 @@ mod tests {
         let proxies = TrustedProxies { networks: networks.into(), unix: true };
         let source = source.parse::<SocketAddr>().map_or(Peer::Unix, Peer::from);
         let conn = ConnFacts::new(source, Transport::Plain, Insecure::Refuse);
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in lines {
             let name = HeaderName::try_from(*name).expect("a name");
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));

@@ -1,9 +1,10 @@
 //! How one pattern matches, and which of two patterns is the more exact.
 
+use http::Method;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
-use http::{HeaderMap, Method};
 
 use crate::config::gateway::{HostPattern, PathPattern};
+use crate::vocab::fields::Fields;
 
 /// A CORS preflight (Fetch standard, "CORS-preflight request"): it asks for a method without using it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub struct Preflighted {
 
 impl Preflighted {
     /// Reads a preflight; `None` for any other request.
-    pub fn read(method: &Method, headers: &HeaderMap) -> Option<Self> {
-        if *method != Method::OPTIONS || !headers.contains_key(ORIGIN) {
+    pub fn read(method: &Method, headers: &Fields) -> Option<Self> {
+        if *method != Method::OPTIONS || !headers.contains(ORIGIN) {
             return None;
         }
         let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;

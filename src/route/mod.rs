@@ -10,11 +10,10 @@ pub use table::{Route, RouteTable};
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use crate::config::gateway::{Auth, Preflight};
 use crate::request::Facts;
 use crate::vocab::denial::Denial;
+use crate::vocab::fields::Fields;
 
 /// Where a request goes: the proof that a route was found. Only [`find`] makes one.
 #[derive(Clone, Debug)]
@@ -62,7 +61,7 @@ impl GuardedRoute {
 ///
 /// # Errors
 /// [`Denial::NoRoute`]; [`Denial::MethodNotAllowed`] where host and path have routes, for other methods.
-pub fn find(table: &RouteTable, facts: &Facts, path: &str, headers: &HeaderMap) -> Result<Routed, Denial> {
+pub fn find(table: &RouteTable, facts: &Facts, path: &str, headers: &Fields) -> Result<Routed, Denial> {
     let preflight = Preflighted::read(&facts.method, headers);
     let method = preflight.as_ref().map_or(&facts.method, |p| &p.method);
     let route = table.find(facts.host_name(), path, method)?;

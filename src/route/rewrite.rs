@@ -1,10 +1,11 @@
 //! What a route changes in a request before the upstream gets it, and in the answer before the client does.
 
+use http::HeaderName;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName};
 
 use crate::config::gateway::{self, HeaderEdits};
 use crate::request::target::matching;
+use crate::vocab::fields::Fields;
 use crate::vocab::header::is_spelling_of;
 
 /// The changes of one route.
@@ -77,15 +78,10 @@ impl HeaderEdits {
     }
 
     /// Removes, then sets.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        if headers.keys().any(|name| self.names(name)) {
-            let gone: Vec<HeaderName> = headers.keys().filter(|name| self.names(name)).cloned().collect();
-            for name in gone {
-                headers.remove(name);
-            }
-        }
+    pub fn apply(&self, headers: &mut Fields) {
+        headers.retain(|name, _| !self.names(name));
         for (name, value) in &self.set {
-            headers.insert(name, value.clone());
+            headers.set(name, value.clone());
         }
     }
 
@@ -143,7 +139,7 @@ mod tests {
             ],
             remove: vec![name("x-gone"), name("x-both")],
         };
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for line in ["x-set", "x_set", "x-gone", "x_gone", "x-both", "x-both", "x-keep"] {
             headers.append(name(line), HeaderValue::from_static("theirs"));
         }

@@ -1,8 +1,6 @@
 //! The request body on its way to the upstream: counted, and watched for a client that falls silent.
 
 use std::cell::Cell;
-use std::error::Error as _;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,12 +8,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::Passing;
 use super::headers::strip_trailers;
 use super::http2::Place;
-use crate::request::MalformedBody;
+use crate::request::{BrokenBody, ClientBody};
 use crate::route::Route;
 use crate::timer::{Timers, Watch};
 
@@ -83,13 +80,14 @@ impl Progress {
 pub struct RequestBody {
     /// Was read before, for an attempt that failed.
     again: Option<Bytes>,
-    streamed: Option<Streamed>,
+    /// Boxed: most requests have none.
+    streamed: Option<Box<Streamed>>,
     /// Of the HTTP/2 connection that it is sent on.
     _place: Option<Rc<Place>>,
 }
 
 struct Streamed {
-    incoming: Incoming,
+    incoming: ClientBody,
     progress: Rc<Progress>,
     watch: Watch,
     passing: Arc<Passing>,
@@ -100,7 +98,7 @@ impl RequestBody {
     /// Takes over the client's body, as far as the route takes it; the second value tells how far it has come, where
     /// there is one.
     pub fn new(
-        incoming: Incoming,
+        incoming: ClientBody,
         timers: &Rc<Timers>,
         passing: &Arc<Passing>,
         route: &Arc<Route>,
@@ -113,7 +111,7 @@ impl RequestBody {
         let watch = Watch::new(Rc::clone(timers));
         let (passing, route) = (Arc::clone(passing), Arc::clone(route));
         let streamed = Streamed { incoming, progress: Rc::clone(&progress), watch, passing, route };
-        (Self { again: None, streamed: Some(streamed), _place: None }, Some(progress))
+        (Self { again: None, streamed: Some(Box::new(streamed)), _place: None }, Some(progress))
     }
 
     /// How far the client's body has come, if there is one.
@@ -137,19 +135,13 @@ impl RequestBody {
 pub enum BodyError {
     /// The client's side failed.
     #[error("failed to read the request body")]
-    Client(#[source] hyper::Error),
+    Client(#[source] BrokenBody),
     /// The client's side fell silent.
     #[error("the client sent nothing for too long")]
     Idle,
     /// The client sent more than the route takes.
     #[error("the request body is too large")]
     TooLarge,
-}
-
-/// The client is still there, and has sent what no body is made of.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<MalformedBody>())
 }
 
 impl Body for RequestBody {
@@ -194,7 +186,10 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                progress.state.set(if is_malformed(&error) { State::Malformed } else { State::Broken });
+                progress.state.set(match error {
+                    BrokenBody::Malformed => State::Malformed,
+                    BrokenBody::Gone => State::Broken,
+                });
                 Poll::Ready(Some(Err(BodyError::Client(error))))
             }
             None => {

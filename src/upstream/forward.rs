@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{HOST, UPGRADE};
-use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::answer::AnswerBody;
 use super::body::{Progress, RequestBody, State};
 use super::failure::{Cause, Failure};
+use super::message::{Answer, Outgoing};
 use super::pool::{Link, NoLink, Pools, Wish};
 use super::server::Server;
 use super::{Upstream, http2};
@@ -57,45 +58,15 @@ pub struct Attempts {
 /// What a worker lends to a request on its way.
 pub type Lent<'a> = (&'a Rc<Pools>, &'a Rc<Timers>);
 
-/// Sends a request and waits for the response head, for at most the route's `timeout`. Taking [`Admitted`] makes it
-/// impossible to forward what was not decided.
-///
-/// # Errors
-/// [`ForwardError`]; `attempts` is filled in either way.
-pub async fn forward(
-    admitted: &Admitted,
-    upstream: &Upstream,
-    (pools, timers): Lent<'_>,
-    (head, body): (Request<()>, RequestBody),
-    progress: Option<&Progress>,
-    attempts: &mut Attempts,
-) -> Result<Response<AnswerBody>, ForwardError> {
-    let mut journey = Journey { upstream, pools, timers, head, attempts, server: None, shared: None };
-    let going = journey.go(body, upstream.affinity(admitted));
-    let result = within(timers, admitted.route().timeout, progress, going).await;
-    match result {
-        Some(Err(ForwardError::Failed(Cause::Client))) => {
-            Err(ForwardError::Client(progress.map_or(State::Broken, Progress::state)))
-        }
-        Some(result) => result,
-        None => {
-            if let Some(server) = journey.server {
-                server.failed(timers.now_ms());
-            }
-            if let Some(shared) = journey.shared {
-                shared.retire();
-            }
-            Err(ForwardError::Timeout)
-        }
-    }
-}
-
 /// A request underway, from server to server.
-struct Journey<'a> {
+pub struct Journey<'a> {
+    admitted: &'a Admitted,
     upstream: &'a Upstream,
     pools: &'a Rc<Pools>,
     timers: &'a Rc<Timers>,
-    head: Request<()>,
+    head: Outgoing,
+    /// What is still to be sent behind the head. It stands here and in no future: each that it passes through would grow.
+    body: RequestBody,
     attempts: &'a mut Attempts,
     /// The server that is being tried.
     server: Option<Arc<Server>>,
@@ -112,8 +83,44 @@ struct Missed {
     was_stale: bool,
 }
 
-impl Journey<'_> {
-    async fn go(&mut self, mut body: RequestBody, affinity: Option<u64>) -> Result<Response<AnswerBody>, ForwardError> {
+impl<'a> Journey<'a> {
+    /// A request that may go to its upstream. Taking [`Admitted`] makes it impossible to forward what was not decided.
+    pub fn new(
+        admitted: &'a Admitted,
+        upstream: &'a Upstream,
+        (pools, timers): Lent<'a>,
+        (head, body): (Outgoing, RequestBody),
+        attempts: &'a mut Attempts,
+    ) -> Self {
+        Self { admitted, upstream, pools, timers, head, body, attempts, server: None, shared: None }
+    }
+
+    /// Sends it and waits for the response head, for at most the route's `timeout`.
+    ///
+    /// # Errors
+    /// [`ForwardError`]; the attempts are counted either way.
+    pub async fn run(&mut self, progress: Option<&Progress>) -> Result<Answer<AnswerBody>, ForwardError> {
+        let (timers, timeout) = (self.timers, self.admitted.route().timeout);
+        let result = within(timers, timeout, progress, self.go()).await;
+        match result {
+            Some(Err(ForwardError::Failed(Cause::Client))) => {
+                Err(ForwardError::Client(progress.map_or(State::Broken, Progress::state)))
+            }
+            Some(result) => result,
+            None => {
+                if let Some(server) = self.server.take() {
+                    server.failed(timers.now_ms());
+                }
+                if let Some(shared) = self.shared.take() {
+                    shared.retire();
+                }
+                Err(ForwardError::Timeout)
+            }
+        }
+    }
+
+    async fn go(&mut self) -> Result<Answer<AnswerBody>, ForwardError> {
+        let affinity = self.upstream.affinity(self.admitted);
         let mut tried = Vec::new();
         loop {
             let picked = self.upstream.pick(affinity, &tried, self.timers.now_ms());
@@ -122,50 +129,46 @@ impl Journey<'_> {
             let fresh = tried.contains(&server.pool);
             self.attempts.count += 1;
             self.server = Some(Arc::clone(&server));
-            let missed = match self.attempt(&server, body, fresh).await {
+            let missed = match self.attempt(&server, fresh).await {
                 Ok(answer) => return Ok(answer),
                 Err(missed) => missed,
             };
             // A server may hang up on an idle connection at the very moment at which it is used again: nobody's failure.
             let retries = self.upstream.retries.max(u32::from(missed.was_stale));
             match missed.again.filter(|_| self.attempts.count <= retries) {
-                Some(again) => body = again,
+                Some(again) => self.body = again,
                 None => return Err(missed.error),
             }
             tried.push(server.pool);
         }
     }
 
-    async fn attempt(
-        &mut self,
-        server: &Arc<Server>,
-        body: RequestBody,
-        fresh: bool,
-    ) -> Result<Response<AnswerBody>, Missed> {
+    async fn attempt(&mut self, server: &Arc<Server>, fresh: bool) -> Result<Answer<AnswerBody>, Missed> {
         let in_flight = server.begin();
         let upstream = self.upstream;
-        let is_upgrade = self.head.headers().contains_key(UPGRADE);
+        let is_upgrade = self.head.fields.contains(UPGRADE);
         // Where it has no choice, a connection of its own would be no other.
         let wish = Wish { fresh, http1: is_upgrade && server.protocol == Protocol::Auto };
-        let link = self.pools.link(server, (upstream.connect_timeout, upstream.queue_max), wish).await;
+        let link = match self.pools.idle_link(server, wish) {
+            Some(link) => Ok(link),
+            // Boxed, as what follows with HTTP/2: most requests do not come here, and all would carry its state.
+            None => Box::pin(self.pools.link(server, (upstream.connect_timeout, upstream.queue_max), wish)).await,
+        };
         if upstream.host == HostHeader::Upstream {
-            self.head.headers_mut().insert(HOST, server.authority.clone());
+            self.head.fields.set(HOST, server.authority.clone());
         }
-        let is_repeatable = self.head.method().is_idempotent() && body.is_end_stream();
+        let is_repeatable = self.head.method.is_idempotent() && self.body.is_end_stream();
+        let body = std::mem::take(&mut self.body);
         let (result, was_reused) = match link {
             Ok(Link::Http1 { conn, lease, is_reused }) => {
                 self.attempts.address = Some(Rc::clone(&conn.address));
-                let result = conn.send(&self.head, body).await.map(|response| {
-                    let mut answer = Response::new(AnswerBody::http1(response.body, lease, in_flight));
-                    (*answer.status_mut(), *answer.headers_mut()) = (response.status, response.headers);
-                    answer
-                });
-                (result, is_reused)
+                let result = conn.send(&self.head, body).await;
+                (result.map(|answer| answer.map(|body| AnswerBody::http1(body, lease, in_flight))), is_reused)
             }
             Ok(Link::Http2 { conn, is_reused }) => {
                 self.attempts.address = Some(Rc::clone(&conn.address));
                 self.shared = Some(Rc::clone(&conn));
-                let result = conn.send(&self.head, body).await;
+                let result = Box::pin(conn.send(&self.head, body)).await;
                 self.shared = None;
                 // It had said goodbye before the request was there: what others have underway goes on.
                 let has_left = is_reused && result.as_ref().is_err_and(|failure| failure.unseen);
@@ -180,11 +183,11 @@ impl Journey<'_> {
             }
         };
         match result {
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !is_upgrade => {
+            Ok(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS && !is_upgrade => {
                 Err(Missed { error: ForwardError::Unasked, again: None, was_stale: false })
             }
             Ok(answer) => {
-                self.judge(server, answer.status());
+                self.judge(server, answer.status);
                 Ok(answer)
             }
             Err(failure) => Err(self.missed(server, failure, is_repeatable, was_reused)),

@@ -2,15 +2,16 @@
 //! are ours.
 
 use http::header::{
-    self, CONNECTION, COOKIE, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    self, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 
 use super::Passing;
 use crate::request::forwarded::{X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::request::{ConnFacts, Facts};
 use crate::route::Route;
-use crate::vocab::header::{has_word, is_spelling_of};
+use crate::vocab::fields::Fields;
+use crate::vocab::header::{is_spelling_of, list_has};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -29,10 +30,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Names that `Connection` lists beside its options. Those that frame the message or route it stay whatever it says.
-fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+fn named_by_connection(headers: &Fields) -> impl Iterator<Item = HeaderName> {
     headers
         .get_all(CONNECTION)
-        .iter()
         // Nearly always it says nothing but this.
         .filter(|line| ![&b"keep-alive"[..], b"close"].contains(&line.as_bytes()))
         .flat_map(|line| line.as_bytes().split(|b| *b == b','))
@@ -40,61 +40,45 @@ fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> 
         .filter(|name| ![HOST, header::CONTENT_LENGTH, header::TRAILER].contains(name))
 }
 
-/// Removes every hop-by-hop field, and what `also` says. One pass over the names finds what there is; only that is removed.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
-    let mut gone = Vec::new();
-    for name in headers.keys() {
-        if *name == CONNECTION {
-            gone.extend(named_by_connection(headers));
-        }
-        if is_hop_by_hop(name) || also(name) {
-            gone.push(name.clone());
-        }
-    }
-    for name in gone {
-        headers.remove(name);
-    }
+/// Removes every hop-by-hop field, and what `also` says of the others.
+pub fn strip_hop_by_hop(headers: &mut Fields, mut also: impl FnMut(&HeaderName, &HeaderValue) -> bool) {
+    let named: Vec<HeaderName> = named_by_connection(headers).collect();
+    headers.retain(|name, value| !also(name, value) && !is_hop_by_hop(name) && !named.contains(name));
 }
 
 /// Prepares a client's headers for the upstream. `identity` names the headers that only we may set; `asked` is the host that
 /// the client asked for, or the upstream's own where an HTTP/1.0 client named none, and `sent` the one that is sent on.
 pub fn prepare_request(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     (facts, conn): (&Facts, &ConnFacts),
     (asked, sent): (&HeaderValue, &HeaderValue),
     identity: &[HeaderName],
 ) {
-    let (mut has_te, mut has_cookies) = (false, false);
-    for name in headers.keys() {
-        has_te |= *name == TE;
-        has_cookies |= *name == COOKIE;
-    }
-    let wants_trailers = has_te && wants_trailers(headers);
-    strip_hop_by_hop(headers, |name| {
+    let (mut wants_trailers, mut cookies) = (false, 0);
+    strip_hop_by_hop(headers, |name, value| {
+        if *name == TE {
+            // The one hop-by-hop field that is passed on, and only as far as it asks for trailers (RFC 9110 §10.1.4).
+            wants_trailers |= list_has(value, "trailers");
+        }
+        cookies += usize::from(*name == COOKIE);
         *name == EXPECT
             || *name == FORWARDED
-            || (name.as_str().contains('_') && is_ours(name))
+            || is_ours(name)
             || identity.iter().any(|ours| is_spelling_of(name.as_str(), ours.as_str()))
     });
     if wants_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        headers.append(TE, HeaderValue::from_static("trailers"));
+        headers.append(CONNECTION, HeaderValue::from_static("te"));
     }
-    if has_cookies {
+    if cookies > 1 {
         join_cookies(headers);
     }
-    match facts.forwarded.as_ref().map_or(&conn.forwarded_for, |forwarded| &forwarded.chain) {
-        Some(address) => headers.insert(&X_FORWARDED_FOR, address.clone()),
-        None => headers.remove(&X_FORWARDED_FOR),
-    };
-    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(facts.scheme(conn)));
-    headers.insert(&X_FORWARDED_HOST, asked.clone());
-    headers.insert(HOST, sent.clone());
-}
-
-/// `TE` is the one hop-by-hop field that is passed on, and only as far as it asks for trailers (RFC 9110 §10.1.4).
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    has_word(headers, &TE, "trailers")
+    headers.set(HOST, sent.clone());
+    if let Some(address) = facts.forwarded.as_ref().map_or(&conn.forwarded_for, |forwarded| &forwarded.chain) {
+        headers.append(X_FORWARDED_FOR.clone(), address.clone());
+    }
+    headers.append(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(facts.scheme(conn)));
+    headers.append(X_FORWARDED_HOST.clone(), asked.clone());
 }
 
 /// Removes from a request's trailers what must not come in by that door: what frames or routes a message (RFC 9110
@@ -116,21 +100,16 @@ pub fn strip_trailers(trailers: &mut HeaderMap, passing: &Passing, route: &Route
 }
 
 fn is_ours(name: &HeaderName) -> bool {
-    [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST, &X_REQUEST_ID]
-        .iter()
-        .any(|ours| is_spelling_of(name.as_str(), ours.as_str()))
+    let ours = [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST, &X_REQUEST_ID];
+    // All begin alike, in every spelling, and few others do.
+    name.as_str().starts_with('x') && ours.iter().any(|ours| is_spelling_of(name.as_str(), ours.as_str()))
 }
 
 /// HTTP/2 may send cookies apart; HTTP/1.1 knows one line (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    if let Entry::Occupied(entry) = headers.entry(COOKIE)
-        && entry.iter().nth(1).is_some()
-    {
-        let lines: Vec<&[u8]> = entry.iter().map(HeaderValue::as_bytes).collect();
-        let joined = HeaderValue::from_bytes(&lines.join(&b"; "[..]));
-        if let Ok(joined) = joined {
-            headers.insert(COOKIE, joined);
-        }
+fn join_cookies(headers: &mut Fields) {
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.set(COOKIE, joined);
     }
 }
 
@@ -146,7 +125,7 @@ mod tests {
     use crate::vocab::clock::Now;
 
     fn prepared(lines: &[(&str, &str)]) -> Vec<(String, String)> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in lines {
             headers
                 .append(HeaderName::try_from(*name).expect("a name"), HeaderValue::try_from(*value).expect("a value"));

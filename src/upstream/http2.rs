@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::uri::{Parts, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Uri};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::body::RequestBody;
 use super::failure::{Cause, Failure};
+use super::message::{Answer, Outgoing};
 use super::server::{Opened, Server};
 use super::stream::Stream;
 use crate::task::{LocalExecutor, Task};
@@ -148,14 +149,18 @@ impl Conn {
     ///
     /// # Errors
     /// [`Failure`]; the connection may go on.
-    pub async fn send(self: Rc<Self>, head: &Request<()>, body: RequestBody) -> Result<Response<Body>, Failure> {
+    pub async fn send(self: Rc<Self>, head: &Outgoing, body: RequestBody) -> Result<Answer<Body>, Failure> {
         let place = Place::take(&self.places);
         // It may go on behind the response.
         let body = if body.is_end_stream() { body } else { body.on(Some(Rc::clone(&place))) };
         let progress = body.progress();
         let request = translate(head, &self.scheme, body);
         match self.sender.clone().try_send_request(request).await {
-            Ok(response) => Ok(response.map(|incoming| Body { incoming, _place: place, _conn: self })),
+            Ok(response) => {
+                let (head, incoming) = response.into_parts();
+                let body = Body { incoming, _place: place, _conn: self };
+                Ok(Answer { status: head.status, fields: head.headers.into(), body })
+            }
             Err(mut failed) => {
                 let body = failed.take_message().map(|request| request.into_body().on(None));
                 let error = failed.into_error();
@@ -177,22 +182,22 @@ fn is_refused(error: &hyper::Error) -> bool {
 
 /// A request head that was made for HTTP/1.1: `Host` becomes `:authority`, and what concerns the connection goes
 /// (RFC 9113 §8.2.2, §8.3.1).
-fn translate(head: &Request<()>, scheme: &Scheme, body: RequestBody) -> Request<RequestBody> {
+fn translate(head: &Outgoing, scheme: &Scheme, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
-    *request.method_mut() = head.method().clone();
-    *request.headers_mut() = head.headers().clone();
+    *request.method_mut() = head.method.clone();
+    *request.headers_mut() = head.fields.clone().into();
     request.headers_mut().remove(CONNECTION);
     let host = request.headers_mut().remove(HOST);
     let mut parts = Parts::default();
     parts.authority = host.as_ref().and_then(|host| host.as_bytes().try_into().ok());
     parts.scheme = Some(scheme.clone());
-    parts.path_and_query = head.uri().path_and_query().cloned();
+    parts.path_and_query = Some(head.target.clone());
     match Uri::from_parts(parts) {
         Ok(uri) => *request.uri_mut() = uri,
         // No host that a URI can hold: it goes as HTTP/1.1 has it.
         Err(_) => {
             request.headers_mut().insert(HOST, host.unwrap_or_else(|| HeaderValue::from_static("")));
-            *request.uri_mut() = head.uri().clone();
+            *request.uri_mut() = head.target.clone().into();
         }
     }
     request

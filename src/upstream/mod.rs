@@ -12,6 +12,7 @@ pub mod h1;
 pub mod headers;
 pub mod health;
 pub mod http2;
+pub mod message;
 pub mod monitor;
 pub mod pool;
 mod resolve;

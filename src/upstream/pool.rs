@@ -91,7 +91,13 @@ impl Pools {
         Rc::clone(&pools[server.pool])
     }
 
-    /// A connection to `server`: an idle one, a new one, or one that somebody gives back.
+    /// An idle connection to `server`, if there is one and nobody waits for it.
+    pub(super) fn idle_link(self: &Rc<Self>, server: &Server, wish: Wish) -> Option<Link> {
+        let pool = self.pool(server);
+        if wish.fresh || pool.waiting.get() > 0 { None } else { self.checkout(&pool, wish) }
+    }
+
+    /// Another connection to `server`: a new one, or one that somebody gives back.
     ///
     /// # Errors
     /// [`NoLink`]
@@ -102,15 +108,10 @@ impl Pools {
         wish: Wish,
     ) -> Result<Link, NoLink> {
         let pool = self.pool(server);
-        if pool.waiting.get() == 0 {
-            if !wish.fresh
-                && let Some(link) = self.checkout(&pool, wish)
-            {
-                return Ok(link);
-            }
-            if let Some(opened) = server.open() {
-                return self.connect(&pool, opened, connect_timeout, wish).await.map_err(NoLink::Failed);
-            }
+        if pool.waiting.get() == 0
+            && let Some(opened) = server.open()
+        {
+            return self.connect(&pool, opened, connect_timeout, wish).await.map_err(NoLink::Failed);
         }
         let _waiting = Waiting::begin(server, &pool, queue_max).ok_or(NoLink::QueueFull)?;
         loop {
@@ -145,8 +146,7 @@ impl Pools {
     }
 
     async fn connect(self: &Rc<Self>, pool: &Pool, opened: Opened, timeout: Duration, wish: Wish) -> io::Result<Link> {
-        // Boxed: most requests never come here, and all would carry its state.
-        let Connected { stream, address, is_http2 } = Box::pin(connect(opened.server(), timeout, wish.http1)).await?;
+        let Connected { stream, address, is_http2 } = connect(opened.server(), timeout, wish.http1).await?;
         if is_http2 {
             let conn = Rc::new(http2::Conn::new(stream, address, opened, Rc::clone(&pool.freed)).await?);
             conn.used_ms.set(self.timers.now_ms());

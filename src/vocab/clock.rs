@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 /// Where the time comes from. Cloning is cheap and every clone tells the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -21,6 +24,36 @@ pub struct Now {
     pub mono: u64,
     /// Wall-clock microseconds since the Unix epoch.
     pub wall_us: i64,
+}
+
+/// A second as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
+#[derive(Clone, Copy, Debug)]
+pub struct HttpDate {
+    second: i64,
+    /// The characters.
+    pub text: [u8; Self::LEN],
+}
+
+impl HttpDate {
+    /// How many characters it has.
+    pub const LEN: usize = 29;
+
+    /// The second of this wall time; nothing is written anew within one.
+    pub fn at(self, wall_us: i64) -> Self {
+        let second = wall_us.div_euclid(1_000_000);
+        if second == self.second {
+            return self;
+        }
+        let time = Timestamp::from_second(second).unwrap_or_default().to_zoned(TimeZone::UTC);
+        let text = time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        text.as_bytes().try_into().map_or(self, |text| Self { second, text })
+    }
+}
+
+impl Default for HttpDate {
+    fn default() -> Self {
+        Self { second: 0, text: *b"Thu, 01 Jan 1970 00:00:00 GMT" }
+    }
 }
 
 impl Clock {

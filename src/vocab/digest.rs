@@ -105,6 +105,11 @@ impl Fingerprinter {
 
 impl Fingerprint {
     /// The 12 characters.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The 12 characters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

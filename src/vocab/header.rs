@@ -1,6 +1,8 @@
 //! Names and lists in headers as servers read them.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderName, HeaderValue};
+
+use crate::vocab::fields::Fields;
 
 /// Whether a server may take one name for the other: many turn both into the same variable (`HTTP_X_A` in CGI, WSGI, Rack),
 /// so that `_` is `-`. Both names are in lower case, as `HeaderName` has them.
@@ -10,20 +12,23 @@ pub fn is_spelling_of(name: &str, other: &str) -> bool {
 }
 
 /// Whether a field that is a list of words (RFC 9110 §5.6.1) has this one, in any case, on any of its lines.
-pub fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let words = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    words.map(<[u8]>::trim_ascii).any(|it| it.eq_ignore_ascii_case(word.as_bytes()))
+pub fn has_word(headers: &Fields, name: &HeaderName, word: &str) -> bool {
+    headers.get_all(name).any(|line| list_has(line, word))
+}
+
+/// Whether one line of such a field has it.
+pub fn list_has(line: &HeaderValue, word: &str) -> bool {
+    line.as_bytes().split(|b| *b == b',').any(|it| it.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use http::header::CONNECTION;
 
     #[test]
     fn a_word_is_found_whole_and_on_any_line() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for line in ["keep-alive , Upgrade", "", "x-close"] {
             headers.append(CONNECTION, HeaderValue::from_static(line));
         }

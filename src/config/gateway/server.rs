@@ -110,7 +110,7 @@ pub(super) fn body_bytes(text: &str) -> Result<Option<u64>, Wrong> {
     }
 }
 
-/// hyper cannot hold a head to less than 8 KiB; more than 1 MiB is no head.
+/// Clients expect to be heard out to 8 KiB at least; more than 1 MiB is no head.
 fn header_bytes(text: &str) -> Result<u32, Wrong> {
     let bytes = units::parse_size(text)?;
     u32::try_from(bytes)

@@ -109,7 +109,7 @@ fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
         return if input.len() > TRAILERS_MAX { Err(Malformed("the trailers have no end")) } else { Ok(None) };
     };
     let section = input.split_to(end).freeze();
-    read_fields(&section).map(Some)
+    read_fields(&section).map(HeaderMap::from).map(Some)
 }
 
 #[cfg(test)]

@@ -4,15 +4,21 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::upstream::failure::Malformed;
+use crate::upstream::message::Outgoing;
+use crate::vocab::fields::Fields;
 use crate::vocab::header::has_word;
+use crate::vocab::units::push_number;
 
 /// Longest response head.
 const HEAD_MAX: usize = 64 << 10;
 /// Most lines of one.
 const FIELDS_MAX: usize = 128;
+
+/// Fields that are added to a response on its way to the client.
+const ADDED: usize = 6;
 
 /// Where a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,30 +37,34 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) fields: Fields,
     pub(super) framing: Framing,
     /// Another request may follow on the connection.
     pub(super) keeps_alive: bool,
 }
 
 /// Writes a request. The framing is ours to say, whatever the fields say of it.
-pub(super) fn write_request(out: &mut Vec<u8>, head: &Request<()>, framing: Framing) {
-    out.extend_from_slice(head.method().as_str().as_bytes());
+pub(super) fn write_request(out: &mut Vec<u8>, head: &Outgoing, framing: Framing) {
+    out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.uri().path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+    out.extend_from_slice(head.target.as_str().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(out, head.headers());
+    write_fields(out, head.fields.iter());
     match framing {
         Framing::None | Framing::UntilClose => {}
-        Framing::Length(length) => out.extend_from_slice(format!("content-length: {length}\r\n").as_bytes()),
+        Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            push_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
 }
 
 /// Writes fields, except those that frame.
-pub(super) fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
-    for (name, value) in headers {
+pub(super) fn write_fields<'f>(out: &mut Vec<u8>, fields: impl Iterator<Item = (&'f HeaderName, &'f HeaderValue)>) {
+    for (name, value) in fields {
         if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
             out.extend_from_slice(name.as_str().as_bytes());
             out.extend_from_slice(b": ");
@@ -87,10 +97,10 @@ pub(super) fn read_response(input: &mut BytesMut, method: &Method) -> Result<Opt
         return Err(Malformed("no head that can be read"));
     };
     let status = StatusCode::from_u16(code).map_err(|_| Malformed("no status code"))?;
-    let headers = collect(&bytes, response.headers)?;
-    let framing = framing(method, status, version, &headers)?;
-    let keeps_alive = framing != Framing::UntilClose && keeps_alive(version, &headers);
-    Ok(Some(ResponseHead { status, headers, framing, keeps_alive }))
+    let fields = collect(&bytes, response.headers)?;
+    let framing = framing(method, status, version, &fields)?;
+    let keeps_alive = framing != Framing::UntilClose && keeps_alive(version, &fields);
+    Ok(Some(ResponseHead { status, fields, framing, keeps_alive }))
 }
 
 /// Where the empty line behind the first head or trailer section of `input` ends, if it is there.
@@ -113,7 +123,7 @@ pub(super) fn strict_end(input: &[u8]) -> Result<Option<usize>, Malformed> {
 ///
 /// # Errors
 /// [`Malformed`]
-pub(super) fn read_fields(section: &Bytes) -> Result<HeaderMap, Malformed> {
+pub(super) fn read_fields(section: &Bytes) -> Result<Fields, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     match httparse::parse_headers(section, &mut fields) {
         Ok(httparse::Status::Complete((_, fields))) => collect(section, fields),
@@ -122,8 +132,8 @@ pub(super) fn read_fields(section: &Bytes) -> Result<HeaderMap, Malformed> {
 }
 
 /// The values stay where they were read.
-fn collect(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Malformed> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+fn collect(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<Fields, Malformed> {
+    let mut headers = Fields::with_capacity(fields.len() + ADDED);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("no field name"))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
@@ -133,7 +143,7 @@ fn collect(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, 
 }
 
 /// RFC 9112 §6.3, without its mercy: what is framed twice, or in a way that is not ours to read, is framed wrongly.
-fn framing(method: &Method, status: StatusCode, version: u8, headers: &HeaderMap) -> Result<Framing, Malformed> {
+fn framing(method: &Method, status: StatusCode, version: u8, headers: &Fields) -> Result<Framing, Malformed> {
     let length = single(headers, &CONTENT_LENGTH).map_err(|()| Malformed("more than one Content-Length"))?;
     let coding = single(headers, &TRANSFER_ENCODING).map_err(|()| Malformed("more than one Transfer-Encoding"))?;
     let length = length.map(|value| read_length(value.as_bytes()).ok_or(Malformed("no length"))).transpose()?;
@@ -154,8 +164,8 @@ fn framing(method: &Method, status: StatusCode, version: u8, headers: &HeaderMap
     })
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ()> {
-    let mut all = headers.get_all(name).iter();
+fn single<'a>(headers: &'a Fields, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ()> {
+    let mut all = headers.get_all(name);
     let first = all.next();
     if all.next().is_some() { Err(()) } else { Ok(first) }
 }
@@ -166,9 +176,9 @@ fn read_length(text: &[u8]) -> Option<u64> {
 }
 
 /// RFC 9112 §9.3.
-fn keeps_alive(version: u8, headers: &HeaderMap) -> bool {
+fn keeps_alive(version: u8, headers: &Fields) -> bool {
     let says = |option| has_word(headers, &CONNECTION, option);
-    if !headers.contains_key(CONNECTION) {
+    if !headers.contains(CONNECTION) {
         return version == 1;
     }
     !says("close") && (version == 1 || says("keep-alive"))
@@ -176,6 +186,8 @@ fn keeps_alive(version: u8, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::PathAndQuery;
+
     use super::*;
 
     fn read(head: &str, method: &Method) -> Result<Option<(u16, Framing, bool)>, &'static str> {
@@ -257,7 +269,10 @@ mod tests {
 
     #[test]
     fn a_request_has_one_framing() {
-        let request = Request::post("/a?b").header("content-length", "7").header("x", "y").body(()).expect("a request");
+        let lines = [("content-length", "7"), ("x", "y")];
+        let fields = lines.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let fields = fields.into_iter().collect();
+        let request = Outgoing { method: Method::POST, target: PathAndQuery::from_static("/a?b"), fields };
         for (framing, end) in [
             (Framing::None, "\r\n"),
             (Framing::Length(7), "content-length: 7\r\n\r\n"),

@@ -18,13 +18,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Method, StatusCode};
 
 pub use self::body::Body;
 use self::head::{ResponseHead, read_response};
 use self::upload::{Upload, UploadError};
 use super::body::RequestBody;
 use super::failure::{Cause, Failure, Malformed};
+use super::message::{Answer, Outgoing};
 use super::stream::Stream;
 
 /// Room for one read at first, and the most that a connection on which reads come full grows to.
@@ -43,16 +44,6 @@ pub struct Conn {
     pub address: Rc<str>,
 }
 
-/// What came back.
-pub struct Response {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its fields.
-    pub headers: HeaderMap,
-    /// Its body; after 101 what [`Body::into_tunnel`] gives.
-    pub body: Body,
-}
-
 impl Conn {
     /// A connection that was just made.
     pub fn new(stream: Stream, address: Rc<str>) -> Self {
@@ -64,22 +55,31 @@ impl Conn {
         self.input.is_empty() && self.stream.is_silent()
     }
 
-    /// Sends a request and waits for the head of the final response.
+    /// Sends a request and waits for the head of the final response. After 101 its body is to be made a tunnel.
     ///
     /// # Errors
     /// [`Failure`]; the connection is closed.
-    pub async fn send(mut self: Box<Self>, head: &Request<()>, body: RequestBody) -> Result<Response, Failure> {
+    pub fn send(
+        mut self: Box<Self>,
+        head: &Outgoing,
+        body: RequestBody,
+    ) -> impl Future<Output = Result<Answer<Body>, Failure>> {
+        // Here, and not in the future, which would carry the body for nothing.
         self.upload.begin(head, body);
+        self.receive(&head.method)
+    }
+
+    async fn receive(mut self: Box<Self>, method: &Method) -> Result<Answer<Body>, Failure> {
         let (mut interim, mut polls) = (0, 0_usize);
         let received = poll_fn(|context| {
             polls += 1;
-            self.poll_head(head.method(), &mut interim, context)
+            self.poll_head(method, &mut interim, context)
         })
         .await;
         match received {
-            Ok(ResponseHead { status, headers, framing, keeps_alive }) => {
+            Ok(ResponseHead { status, fields, framing, keeps_alive }) => {
                 self.upload.forget();
-                Ok(Response { status, headers, body: Body::new(self, framing, keeps_alive) })
+                Ok(Answer { status, fields, body: Body::new(self, framing, keeps_alive) })
             }
             Err(cause) => {
                 // Its end was there before our first byte could have been read: it did not wait for that.

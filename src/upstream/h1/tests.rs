@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::HeaderValue;
+use http::header::HOST;
+use http::uri::PathAndQuery;
 use http_body::Body as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::vocab::fields::Fields;
 
 fn run<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -24,8 +27,14 @@ fn pair() -> (Box<Conn>, UnixStream) {
     (Box::new(Conn::new(Stream::Unix(ours), Rc::from("test"))), theirs)
 }
 
-fn get() -> Request<()> {
-    Request::get("/a").header("host", "a.example").body(()).expect("a request")
+fn outgoing(method: Method, target: &'static str) -> Outgoing {
+    Outgoing { method, target: PathAndQuery::from_static(target), fields: Fields::new() }
+}
+
+fn get() -> Outgoing {
+    let mut request = outgoing(Method::GET, "/a");
+    request.fields.set(HOST, HeaderValue::from_static("a.example"));
+    request
 }
 
 async fn next(body: &mut Body) -> Option<Result<Bytes, Cause>> {
@@ -45,7 +54,7 @@ fn exchange(wire: &str) -> Result<(u16, String, bool), Cause> {
             let _ = server.write_all(wire.as_bytes()).await;
             let _ = server.shutdown().await;
         });
-        let Response { status, mut body, .. } = sent.map_err(|failure| failure.cause)?;
+        let Answer { status, mut body, .. } = sent.map_err(|failure| failure.cause)?;
         let mut text = Vec::new();
         while let Some(data) = next(&mut body).await {
             text.extend_from_slice(&data?);
@@ -103,7 +112,7 @@ fn what_is_no_whole_response_is_an_error() {
 fn a_body_goes_out_while_the_answer_comes_in() {
     run(async {
         let (conn, mut server) = pair();
-        let request = Request::post("/a").body(()).expect("a request");
+        let request = outgoing(Method::POST, "/a");
         let large = Bytes::from(vec![b'x'; 4 << 20]);
         let body = RequestBody::default().again(large.clone());
         let (sent, received) = tokio::join!(
@@ -165,7 +174,7 @@ fn what_tls_holds_back_of_a_request_goes_out_as_soon_as_there_is_room() {
         // Of these lengths, the end of one at least finds the socket full, and room left in the buffer of TLS.
         for length in (16 << 10..256 << 10).step_by(16 << 10) {
             let (conn, mut server) = narrow_tls_pair().await;
-            let request = Request::post("/a").body(()).expect("a request");
+            let request = outgoing(Method::POST, "/a");
             let body = RequestBody::default().again(Bytes::from(vec![b'x'; length]));
             let exchange = async {
                 tokio::join!(conn.send(&request, body), async {
@@ -191,7 +200,7 @@ fn a_server_that_had_hung_up_has_seen_nothing_and_the_body_comes_back() {
     run(async {
         let (conn, server) = pair();
         drop(server);
-        let request = Request::post("/a").body(()).expect("a request");
+        let request = outgoing(Method::POST, "/a");
         let failure = conn.send(&request, RequestBody::default().again(Bytes::from("once"))).await.err();
         let failure = failure.expect("a failure");
         assert!(failure.unseen);

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method};
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
 use super::head::{Framing, write_fields, write_request};
 use crate::upstream::body::RequestBody;
+use crate::upstream::message::Outgoing;
 use crate::upstream::stream::Stream;
 
 /// A piece of a body that is at most this long is copied behind what is written before it: cheaper than a second write.
@@ -54,8 +55,8 @@ pub(super) enum UploadError {
 
 impl Upload {
     /// Begins with a request. The one before was sent whole.
-    pub(super) fn begin(&mut self, head: &Request<()>, body: RequestBody) {
-        let framing = framing(head.method(), &body);
+    pub(super) fn begin(&mut self, head: &Outgoing, body: RequestBody) {
+        let framing = framing(&head.method, &body);
         self.bytes.clear();
         (self.written, self.has_sent, self.is_held_back, self.taken) = (0, false, false, Taken::Nothing);
         write_request(&mut self.bytes, head, framing);
@@ -156,7 +157,7 @@ impl Upload {
         if self.is_chunked {
             self.end_line();
             self.bytes.extend_from_slice(b"0\r\n");
-            trailers.into_iter().for_each(|trailers| write_fields(&mut self.bytes, trailers));
+            trailers.into_iter().for_each(|trailers| write_fields(&mut self.bytes, trailers.iter()));
             self.bytes.extend_from_slice(b"\r\n");
         }
     }

@@ -1,104 +1,119 @@
 //! Single lines: a request line, a field line, the line before a chunk. Each reads from the front of its bytes as far as
 //! the line's end, which may lie anywhere in them, or not have come yet. `None` is a line that has no single reading.
 
+use std::ops::Range;
+
 /// How far a line goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
-    /// So many bytes, CRLF and all.
-    Whole(usize),
+pub(super) enum Line<T> {
+    /// So many bytes, CRLF and all, and what they say.
+    Whole(usize, T),
     /// Good as far as it has come.
     Partial,
 }
 
+/// A request line: the method from the start, a space, the target, and a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RequestLine {
-    Empty,
-    Http10,
-    Http11,
+pub(super) struct RequestLine {
+    pub(super) method_len: usize,
+    pub(super) target_len: usize,
+    pub(super) is_http_10: bool,
 }
 
-/// What a field line says of framing. Where the line is not whole this means nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+/// A line where a field may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FieldLine {
     /// The empty line behind the last field.
     End,
-    Other,
+    /// The name, from the start, and where the value lies, without the blanks around it.
+    Field { name_len: usize, value: Range<usize>, says: Says },
+}
+
+/// What a field says of framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    Nothing,
     /// `Content-Length`, and its value if that is a number.
     Length(Option<u64>),
     /// `Transfer-Encoding`, and whether it is `chunked` and nothing else.
     Coding(bool),
 }
 
-/// `METHOD SP target SP HTTP/1.x CRLF` (RFC 9112 §3), or an empty line.
-pub(super) fn request_line(bytes: &[u8]) -> Option<(Line, RequestLine)> {
-    const PARTIAL: (Line, RequestLine) = (Line::Partial, RequestLine::Empty);
-    let Some(method_len) = find::<b' ', DEL, DEL>(bytes) else { return is_token(bytes).then_some(PARTIAL) };
-    if method_len == 0 {
-        return Some((line_end(bytes, 0)?, RequestLine::Empty));
-    }
-    if bytes[method_len] != b' ' || !is_token(&bytes[..method_len]) {
+/// `METHOD SP target SP HTTP/1.x CRLF` (RFC 9112 §3).
+pub(super) fn request_line(bytes: &[u8]) -> Option<Line<RequestLine>> {
+    let Some(method_len) = find::<b' ', DEL, DEL>(bytes) else { return is_token(bytes).then_some(Line::Partial) };
+    if bytes[method_len] != b' ' || method_len == 0 || !is_token(&bytes[..method_len]) {
         return None;
     }
     let target_start = method_len + 1;
-    // A fragment is never sent; hyper would cut it off.
-    let Some(target_len) = find::<b' ', b'#', DEL>(&bytes[target_start..]) else { return Some(PARTIAL) };
+    // A fragment is never sent; other parsers cut it off.
+    let Some(target_len) = find::<b' ', b'#', DEL>(&bytes[target_start..]) else { return Some(Line::Partial) };
     let version = &bytes[target_start + target_len..];
     if version[0] != b' ' || target_len == 0 {
         return None;
     }
     let (http_11, http_10) = (b" HTTP/1.1\r\n", b" HTTP/1.0\r\n");
-    let whole = Line::Whole(target_start + target_len + http_11.len());
+    let whole = |is_http_10| {
+        let length = target_start + target_len + http_11.len();
+        Some(Line::Whole(length, RequestLine { method_len, target_len, is_http_10 }))
+    };
     match version.get(..http_11.len()) {
-        Some(version) if version == http_11 => Some((whole, RequestLine::Http11)),
-        Some(version) if version == http_10 => Some((whole, RequestLine::Http10)),
+        Some(version) if version == http_11 => whole(false),
+        Some(version) if version == http_10 => whole(true),
         Some(_) => None,
-        None => (http_11.starts_with(version) || http_10.starts_with(version)).then_some(PARTIAL),
+        None => (http_11.starts_with(version) || http_10.starts_with(version)).then_some(Line::Partial),
     }
 }
 
 /// `name ":" OWS value OWS CRLF` (RFC 9112 §5), or the empty line behind the last.
 #[inline(always)]
-pub(super) fn field_line(bytes: &[u8]) -> Option<(Line, Field)> {
+pub(super) fn field_line(bytes: &[u8]) -> Option<Line<FieldLine>> {
     let Some(name_len) = find::<b' ', b':', b':'>(bytes) else {
-        return is_token(bytes).then_some((Line::Partial, Field::Other));
+        return is_token(bytes).then_some(Line::Partial);
     };
-    let name = &bytes[..name_len];
-    if bytes[name_len] != b':' || name_len == 0 {
-        return if name_len == 0 { Some((line_end(bytes, 0)?, Field::End)) } else { None };
+    if name_len == 0 {
+        return Some(line_end(bytes, 0)?.map(|()| FieldLine::End));
     }
-    if !is_token(name) {
+    let name = &bytes[..name_len];
+    if bytes[name_len] != b':' || !is_token(name) {
         return None;
     }
     let value_start = name_len + 1;
-    let Some(value_len) = value_len(&bytes[value_start..]) else { return Some((Line::Partial, Field::Other)) };
+    let Some(value_len) = value_len(&bytes[value_start..]) else { return Some(Line::Partial) };
     let end = value_start + value_len;
     let line = line_end(bytes, end)?;
-    let field = match name_len {
-        14 | 17 => framing_field(name, trim(&bytes[value_start..end]))?,
-        _ => Field::Other,
+    let value = trim(bytes, value_start..end);
+    let says = match name_len {
+        14 | 17 => framing_field(name, &bytes[value.clone()])?,
+        _ => Says::Nothing,
     };
-    Some((line, field))
+    Some(line.map(|()| FieldLine::Field { name_len, value, says }))
 }
 
-fn framing_field(name: &[u8], value: &[u8]) -> Option<Field> {
+impl Line<()> {
+    #[inline(always)]
+    fn map<T>(self, what: impl FnOnce(()) -> T) -> Line<T> {
+        match self {
+            Self::Whole(length, ()) => Line::Whole(length, what(())),
+            Self::Partial => Line::Partial,
+        }
+    }
+}
+
+fn framing_field(name: &[u8], value: &[u8]) -> Option<Says> {
     if name.eq_ignore_ascii_case(b"content-length") {
-        return Some(Field::Length(number(value)));
+        return Some(Says::Length(number(value)));
     }
     if name.eq_ignore_ascii_case(b"transfer-encoding") {
-        return Some(Field::Coding(value.eq_ignore_ascii_case(b"chunked")));
+        return Some(Says::Coding(value.eq_ignore_ascii_case(b"chunked")));
     }
     // Servers that hand fields on as CGI variables take these for the others.
     let alike = [&b"content_length"[..], b"transfer_encoding"];
-    (!alike.iter().any(|alike| name.eq_ignore_ascii_case(alike))).then_some(Field::Other)
-}
-
-/// Whether a whole line of trailers says where the message goes.
-pub(super) fn is_host(line: &[u8]) -> bool {
-    line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"host:"))
+    (!alike.iter().any(|alike| name.eq_ignore_ascii_case(alike))).then_some(Says::Nothing)
 }
 
 /// `chunk-size [ chunk-ext ] CRLF` (RFC 9112 §7.1), and the size.
-pub(super) fn chunk_size(bytes: &[u8], max: usize) -> Option<(Line, u64)> {
+pub(super) fn chunk_size(bytes: &[u8], max: usize) -> Option<Line<u64>> {
     let digits = bytes.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     if digits > 16 {
         return None;
@@ -111,7 +126,7 @@ pub(super) fn chunk_size(bytes: &[u8], max: usize) -> Option<(Line, u64)> {
     }
     let extension = &bytes[digits..];
     if extension.is_empty() {
-        return Some((Line::Partial, 0));
+        return Some(Line::Partial);
     }
     // "Bad" whitespace may stand before a semicolon, and nowhere else.
     let blank = extension.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
@@ -125,26 +140,32 @@ pub(super) fn chunk_size(bytes: &[u8], max: usize) -> Option<(Line, u64)> {
         return None;
     }
     if end == bytes.len() {
-        return Some((Line::Partial, 0));
+        return Some(Line::Partial);
     }
-    Some((line_end(bytes, end)?, size))
+    Some(line_end(bytes, end)?.map(|()| size))
 }
 
 /// A line that ends at `at`: with CRLF, or with as much of it as has come.
-fn line_end(bytes: &[u8], at: usize) -> Option<Line> {
+fn line_end(bytes: &[u8], at: usize) -> Option<Line<()>> {
     match &bytes[at..] {
-        [b'\r', b'\n', ..] => Some(Line::Whole(at + 2)),
+        [b'\r', b'\n', ..] => Some(Line::Whole(at + 2, ())),
         [b'\r'] => Some(Line::Partial),
         _ => None,
     }
 }
 
 /// Without the optional whitespace around a value.
-fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
+#[inline(always)]
+fn trim(bytes: &[u8], value: Range<usize>) -> Range<usize> {
+    let is_blank = |at: usize| matches!(bytes[at], b' ' | b'\t');
+    let Range { mut start, mut end } = value;
+    while start < end && is_blank(start) {
+        start += 1;
     }
-    value
+    while start < end && is_blank(end - 1) {
+        end -= 1;
+    }
+    start..end
 }
 
 /// Digits and nothing else, in 63 bits as servers keep it.

@@ -1,6 +1,11 @@
+//! What the reader takes, and what it refuses.
+
+use bytes::BytesMut;
+use http::{HeaderName, StatusCode, Version};
 use proptest::prelude::*;
 
-use super::*;
+use super::head::Head;
+use super::reader::{Malformed, Piece, Reader};
 
 const LINE_MAX: usize = 32 * 1024;
 
@@ -16,15 +21,39 @@ enum End {
     },
 }
 
-fn read_in_pieces(bytes: &[u8], piece: usize) -> End {
-    let mut strict = Strict::http1(LINE_MAX);
-    for piece in bytes.chunks(piece.max(1)) {
-        if let Err(Violation { in_head, good }) = strict.read(piece) {
-            assert!(good <= piece.len());
-            return End::Refused { in_head };
+fn reader() -> Reader {
+    Reader::new(LINE_MAX, 100)
+}
+
+/// Takes all heads and pieces that are there.
+fn take_all(reader: &mut Reader, input: &mut BytesMut) -> Result<Vec<(Head, Vec<Piece>)>, End> {
+    let mut taken: Vec<(Head, Vec<Piece>)> = Vec::new();
+    loop {
+        if reader.is_in_body() {
+            match reader.piece(input) {
+                Ok(Some(piece)) => taken.last_mut().into_iter().for_each(|(_, pieces)| pieces.push(piece.clone())),
+                Ok(None) => return Ok(taken),
+                Err(Malformed) => return Err(End::Refused { in_head: false }),
+            }
+        } else {
+            match reader.head(input) {
+                Ok(Some(head)) => taken.push((head, Vec::new())),
+                Ok(None) => return Ok(taken),
+                Err(_) => return Err(End::Refused { in_head: true }),
+            }
         }
     }
-    if strict.is_between_requests() { End::Between } else { End::Open }
+}
+
+fn read_in_pieces(bytes: &[u8], piece: usize) -> End {
+    let (mut reader, mut input) = (reader(), BytesMut::new());
+    for piece in bytes.chunks(piece.max(1)) {
+        input.extend_from_slice(piece);
+        if let Err(refused) = take_all(&mut reader, &mut input) {
+            return refused;
+        }
+    }
+    if reader.is_in_body() || !input.is_empty() { End::Open } else { End::Between }
 }
 
 fn read(bytes: &str) -> End {
@@ -49,7 +78,7 @@ fn what_has_one_reading_passes() {
         "OPTIONS * HTTP/1.1\r\n\r\n".to_owned(),
         "CONNECT a:443 HTTP/1.1\r\n\r\n".to_owned(),
         "GET HTTPS://a/b?c HTTP/1.1\r\n\r\n".to_owned(),
-        "M-SEARCH /caf\u{e9}?a=\"b\"|{} HTTP/1.1\r\n\r\n".to_owned(),
+        "M-SEARCH /caf\u{e9}|{\"}?a=b HTTP/1.1\r\n\r\n".to_owned(),
         head("X-Empty:\r\nX-Tab: a\tb\t\r\nX-Wide: caf\u{e9}\r\nX-Odd: \"a:b\"; c=d\r\n"),
         head("Content-Length: 0\r\n"),
         head("content-length:\t 5 \t\r\n") + "hello",
@@ -165,80 +194,72 @@ fn chunks_with_two_readings_are_refused() {
 }
 
 #[test]
-fn lines_that_never_end_are_not_kept_for_ever() {
-    let mut strict = Strict::http1(8192);
-    let mut fed = 0;
-    while strict.read(b"GET /aaaa").is_ok() {
-        fed += 9;
-        assert!(fed < 10_000, "kept {} bytes", strict.carry.len());
-    }
-    let mut strict = Strict::http1(8192);
-    strict.read(b"GET / HTTP/1.1\r\nX: ").expect("good so far");
-    let whole = [b"a".repeat(4000).as_slice(), b"\r\n\r\n"].concat();
-    strict.read(&whole).expect("a good end");
-    assert!(strict.is_between_requests() && strict.carry.capacity() <= 2 * CARRY_KEPT);
-}
-
-#[test]
-fn http_2_is_none_of_its_business() {
-    for piece in [1, 5, 24, 100] {
-        let mut strict = Strict::by_preface(LINE_MAX);
-        let bytes = [PREFACE, b"\0\0\0\x04\0\0\0\0\0".as_slice()].concat();
-        for piece in bytes.chunks(piece) {
-            strict.read(piece).expect("all of it passes");
-        }
-        assert_eq!(strict.state, State::Aside);
-    }
-    for (bytes, good) in [
-        ("P", true),
-        ("PRI / HTTP/1.1\r\n\r\n", true),
-        ("PRI * HTTP/2.0\r\n\r\nSX", false),
-        ("PRI *", true),
-        ("PRI * H", true),
-    ] {
-        for piece in [1, 3, 100] {
-            let mut strict = Strict::by_preface(LINE_MAX);
-            let read = bytes.as_bytes().chunks(piece).try_for_each(|piece| strict.read(piece));
-            assert_eq!(read.is_ok(), good, "{bytes:?}");
-        }
-    }
-}
-
-/// Reads through `after_read` as hyper does, into buffers of so many bytes.
-fn hand_over(bytes: &[u8], room: usize) -> (Vec<u8>, bool) {
-    let mut strict = Strict::http1(LINE_MAX);
-    let mut given = Vec::new();
-    for piece in bytes.chunks(room) {
-        let mut memory = vec![0; room];
-        let mut buffer = ReadBuf::new(&mut memory);
-        match strict.before_read(&mut buffer) {
-            Some(Err(_)) => return (given, true),
-            Some(Ok(())) => {}
-            None => {
-                buffer.put_slice(piece);
-                if strict.after_read(&mut buffer, 0).is_err() {
-                    return (given, true);
+fn a_head_that_goes_on_for_ever_is_refused_with_its_own_status() {
+    for (begin, status) in [("GET /", 414), ("GET / HTTP/1.1\r\nX: ", 431), ("GET / HTTP/1.1\r\nX: y\r\n", 431)] {
+        for line in ["aaaaaaaaa", "X: aaaa\r\n"] {
+            let (mut reader, mut input) = (Reader::new(8192, 10_000), BytesMut::from(begin));
+            let refused = loop {
+                match reader.head(&mut input) {
+                    Err(refused) => break refused,
+                    Ok(head) => assert!(head.is_none() && input.len() <= 8192, "{}", input.len()),
                 }
-            }
+                input.extend_from_slice(line.as_bytes());
+            };
+            // What is no line is refused as such.
+            assert!(refused.as_u16() == status || refused == StatusCode::BAD_REQUEST, "{begin:?} {line:?}: {refused}");
+            assert!(reader.head(&mut input).is_err());
         }
-        given.extend_from_slice(buffer.filled());
     }
-    (given, false)
+    let many = head(&"X: y\r\n".repeat(100));
+    assert_eq!(reader().head(&mut BytesMut::from(&*many)).expect_err("too many"), 431);
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000));
+    assert_eq!(Reader::new(100_000, 100).head(&mut BytesMut::from(&*long)).expect_err("too long"), 414);
 }
 
 #[test]
-fn hyper_gets_what_is_good_and_then_what_no_parser_takes() {
-    let good = head("Content-Length: 2\r\n") + "ok";
-    for room in 1..200 {
-        let (given, failed) = hand_over((good.clone() + "GET / HTTP/1.1\r\nX : y\r\n\r\n..........").as_bytes(), room);
-        let (first, refused) = given.split_at(good.len());
-        assert_eq!(first, good.as_bytes());
-        let mut fields = [httparse::EMPTY_HEADER; 8];
-        assert!(!failed && httparse::Request::new(&mut fields).parse(refused).is_err(), "{refused:?}");
-        let (given, failed) =
-            hand_over((head("Transfer-Encoding: chunked\r\n") + "1\r\nxX\r\n0\r\n\r\n.....").as_bytes(), room);
-        assert!(failed || !given.ends_with(b"0\r\n\r\n"), "{given:?}");
+fn a_head_says_what_is_to_become_of_its_connection() {
+    let said = |version: &str, lines: &str| {
+        let mut input =
+            BytesMut::from(&*format!("POST /a?b HTTP/{version}\r\nHost: a\r\nContent-Length: 3\r\n{lines}\r\n"));
+        let head = reader().head(&mut input).expect("a good head").expect("all of it");
+        (head.keeps_alive, head.expects_continue, head.accepts_trailers)
+    };
+    for (version, lines, expected) in [
+        ("1.1", "", (true, false, false)),
+        ("1.1", "Connection: x, Close\r\n", (false, false, false)),
+        ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", (false, false, false)),
+        ("1.0", "", (false, false, false)),
+        ("1.0", "Connection: Keep-Alive\r\n", (true, false, false)),
+        ("1.0", "Connection: close\r\nConnection: keep-alive\r\n", (false, false, false)),
+        ("1.0", "Expect: 100-continue\r\n", (false, false, false)),
+        ("1.1", "Expect: 100-Continue\r\nTE: gzip, trailers\r\n", (true, true, true)),
+    ] {
+        assert_eq!(said(version, lines), expected, "{version} {lines:?}");
     }
+}
+
+#[test]
+fn a_body_comes_in_pieces_and_what_follows_is_the_next_request() {
+    let chunked = head("Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n2;x\r\nde\r\n0\r\nX-Sum: 1\r\nX-Sum: 2\r\n\r\n";
+    let bytes = chunked + &head("Content-Length: 4\r\n") + "body" + &head("");
+    for piece in 1..bytes.len() {
+        let (mut reader, mut input, mut taken) = (reader(), BytesMut::new(), Vec::new());
+        for piece in bytes.as_bytes().chunks(piece) {
+            input.extend_from_slice(piece);
+            let mut next = take_all(&mut reader, &mut input).expect("good so far");
+            taken.append(&mut next);
+        }
+        assert_eq!(taken.len(), 3);
+        assert!(!reader.is_in_body() && input.is_empty());
+    }
+    let (mut reader, mut input) = (reader(), BytesMut::from(&*bytes));
+    let taken = take_all(&mut reader, &mut input).expect("all of it");
+    let data = |text: &'static str| Piece::Data(text.into());
+    let [(_, first), (_, second), (_, third)] = &taken[..] else { unreachable!("three requests") };
+    assert_eq!(first[..2], [data("abc"), data("de")]);
+    let Piece::Trailers(trailers) = &first[2] else { panic!("trailers") };
+    assert_eq!(trailers.get_all("x-sum").iter().count(), 2);
+    assert_eq!((&second[..], third.len()), (&[data("body")][..], 0));
 }
 
 /// Pieces that requests are made of, good and bad, to be put together in any order.
@@ -277,18 +298,17 @@ proptest! {
     }
 
     #[test]
-    fn hypers_parser_reads_the_same_head(bytes in soup()) {
-        let mut strict = Strict::http1(LINE_MAX);
+    fn another_parser_reads_the_same_head(bytes in soup()) {
         let mut fields = [httparse::EMPTY_HEADER; 32];
         let mut request = httparse::Request::new(&mut fields);
         let parsed = request.parse(&bytes);
-        if let Ok(httparse::Status::Complete(length)) = parsed {
-            // Up to the last byte of the head nothing is decided; with it, a body or the next request begins.
-            if strict.read(&bytes[..length - 1]).is_ok() && strict.read(&bytes[length - 1..length]).is_ok() {
-                prop_assert!(!strict.is_in_head(), "hyper sees the end of a head at {length} where we do not");
-            }
-        } else if strict.read(&bytes).is_ok() {
-            prop_assert!(strict.is_in_head() || strict.is_between_requests(), "we see a body where hyper sees no head");
-        }
+        let mut input = BytesMut::from(&bytes[..]);
+        let Ok(Some(head)) = reader().head(&mut input) else { return Ok(()) };
+        prop_assert_eq!(parsed, Ok(httparse::Status::Complete(bytes.len() - input.len())));
+        prop_assert_eq!(Some(head.method.as_str()), request.method);
+        prop_assert_eq!(Some(head.uri.to_string()), request.path.map(ToOwned::to_owned));
+        prop_assert_eq!(head.version == Version::HTTP_11, request.version == Some(1));
+        let theirs = request.headers.iter().map(|it| (HeaderName::from_bytes(it.name.as_bytes()).expect("a name"), it.value));
+        prop_assert!(head.fields.iter().map(|(name, value)| (name.clone(), value.as_bytes())).eq(theirs));
     }
 }
