@@ -78,6 +78,19 @@ fn alpn_chooses_http_2_where_the_client_can() {
 }
 
 #[test]
+fn the_lighter_cipher_is_chosen_whatever_stands_first_and_any_that_is_asked_for_alone() {
+    let (_upstream, key, gateway) = gateway("[{ cert = \"a.pem\", key = \"a.key\" }]");
+    let newer = ("-tls1_3", "-ciphersuites", ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"]);
+    let older = ("-tls1_2", "-cipher", ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256"]);
+    for (version, option, [heavy, light]) in [newer, older] {
+        for (offer, chosen) in [(format!("{heavy}:{light}"), light), (heavy.to_owned(), heavy)] {
+            let said = s_client(&gateway, &key, &[version, option, &offer]);
+            assert!(said.contains(&format!("Cipher is {chosen}")) && said.contains("200 OK"), "{offer}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_session_is_resumed() {
     let (_upstream, key, gateway) = gateway("[{ cert = \"a.pem\", key = \"a.key\" }]");
     for version in ["-tls1_3", "-tls1_2"] {
