@@ -269,8 +269,20 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
+/// Lets workers go first where there is no core to spare: reading 100,000 keys takes 80 ms of one, and a request should not
+/// wait for its turn meanwhile. Between two busy threads this one still gets a quarter of the time, so that no revocation waits
+/// for a quiet moment. On Linux this is said of one thread (setpriority(2)), elsewhere it would be of all.
+fn let_workers_go_first() {
+    const NICER_BY: i32 = 5;
+    if cfg!(target_os = "linux") {
+        // Allowed to everybody; were it not, the thread would go on as it is.
+        let _ = rustix::process::nice(NICER_BY);
+    }
+}
+
 /// Reloads when files change, and keeps house in between.
 fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
+    let_workers_go_first();
     let (mut swept, mut told) = (Instant::now(), Instant::now());
     // What changed between the first reading and the first watch has sent no event.
     let (mut wake, mut asked) = (files.settle(), false);

@@ -162,7 +162,7 @@ impl Stages<'_> {
         })?;
         self.trail.fingerprint = Some(match identified.in_grace() {
             true => self.snapshot.reader.fingerprint(&presented),
-            false => *identified.key().fingerprint.get_or_init(|| self.snapshot.reader.fingerprint(&presented)),
+            false => *identified.key().fingerprint().get_or_init(|| self.snapshot.reader.fingerprint(&presented)),
         });
         self.trail.key = Some(Arc::clone(identified.key()));
         self.trail.key_state = Some(Identified::state(&identified));

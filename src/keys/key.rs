@@ -6,43 +6,69 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::gateway::Identity;
 use crate::config::keyfile::{KeySpec, KeyState};
-use crate::limits::ledger::{Buckets, Holding};
+use crate::limits::ledger::Buckets;
 use crate::vocab::digest::Fingerprint;
 
-/// One key. There may be a million of them, most of which nobody uses: what only requests need is made by the first one.
+/// One key. There may be a million of them, most of which nobody uses. With the counts of its `Arc` it takes a cache line
+/// and a half; the whole one has what every request looks at.
+#[repr(C)]
 pub struct Key {
-    pub(super) spec: Arc<KeySpec>,
+    /// Its own limits, those of its plan where it has none.
+    pub buckets: Buckets,
     /// As in the file.
     pub state: KeyState,
     /// First instant at which it is taken, microseconds since the epoch.
     pub not_before_us: i64,
     /// First instant at which it is refused, microseconds since the epoch.
     pub expires_us: i64,
-    /// Its own limits, those of its plan where it has none.
-    pub buckets: Buckets,
+    pub(super) spec: Arc<KeySpec>,
+    common: Arc<Common>,
+    used: OnceLock<Box<Used>>,
+}
+
+const _: () = assert!(size_of::<Key>() + 2 * size_of::<usize>() == 96, "a key is a cache line and a half");
+
+/// What only requests need: made by a key's first one.
+struct Used {
+    identity: Box<[(HeaderName, HeaderValue)]>,
+    rendered: OnceLock<Box<[u8]>>,
+    fingerprint: OnceLock<Fingerprint>,
+}
+
+/// What many keys have in common.
+pub(super) struct Common {
+    /// `RateLimit-Policy` of their limits.
     policies: Option<Arc<HeaderValue>>,
+    /// The headers that tell the upstream of them.
     names: Arc<Identity>,
-    identity: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
-    /// Its part of a line, once it has been written.
-    pub rendered: OnceLock<Box<[u8]>>,
-    /// Names its present secret in logs, once that was used.
-    pub fingerprint: OnceLock<Fingerprint>,
+}
+
+impl Common {
+    /// The `last` one if it says the same, and mostly it does; otherwise a new one, which is the last from then on.
+    pub(super) fn next(
+        last: &mut Option<Arc<Self>>,
+        policies: Option<Arc<HeaderValue>>,
+        names: &Arc<Identity>,
+    ) -> Arc<Self> {
+        let same = |it: &&Arc<Self>| it.policies.as_ref().map(Arc::as_ptr) == policies.as_ref().map(Arc::as_ptr);
+        let common = last.as_ref().filter(same).cloned();
+        let common = common.unwrap_or_else(|| Arc::new(Self { policies, names: Arc::clone(names) }));
+        *last = Some(Arc::clone(&common));
+        common
+    }
 }
 
 impl Key {
-    /// Brings an entry to life with the buckets that are its own. `names` are the headers that tell the upstream of it.
-    pub fn new(spec: Arc<KeySpec>, holding: Holding, names: Arc<Identity>) -> Self {
+    /// Brings an entry to life with the buckets that are its own.
+    pub(super) fn new(spec: Arc<KeySpec>, buckets: Buckets, common: Arc<Common>) -> Self {
         Self {
+            buckets,
             state: spec.state,
             not_before_us: spec.not_before.map_or(i64::MIN, |t| t.as_microsecond()),
             expires_us: spec.expires.map_or(i64::MAX, |t| t.as_microsecond()),
             spec,
-            buckets: holding.buckets,
-            policies: holding.policies,
-            names,
-            identity: OnceLock::new(),
-            rendered: OnceLock::new(),
-            fingerprint: OnceLock::new(),
+            common,
+            used: OnceLock::new(),
         }
     }
 
@@ -63,12 +89,29 @@ impl Key {
 
     /// `RateLimit-Policy`, if it has limits.
     pub fn policies(&self) -> Option<&HeaderValue> {
-        self.policies.as_deref()
+        self.common.policies.as_deref()
     }
 
     /// What the upstream is told of it.
     pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
-        self.identity.get_or_init(|| identity_headers(&self.spec, &self.names))
+        &self.used().identity
+    }
+
+    /// Its part of a line, once it has been written.
+    pub fn rendered(&self) -> &OnceLock<Box<[u8]>> {
+        &self.used().rendered
+    }
+
+    /// Names its present secret in logs, once that was used.
+    pub fn fingerprint(&self) -> &OnceLock<Fingerprint> {
+        &self.used().fingerprint
+    }
+
+    fn used(&self) -> &Used {
+        self.used.get_or_init(|| {
+            let identity = identity_headers(&self.spec, &self.common.names);
+            Box::new(Used { identity, rendered: OnceLock::new(), fingerprint: OnceLock::new() })
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::key::Key;
+use super::key::{Common, Key};
 use crate::config::gateway::{Gateway, Identity, Plan};
 use crate::config::keyfile::{KeyFile, StoredHash};
 use crate::credential::Presented;
@@ -80,6 +80,7 @@ impl Ring {
         }
         let former = before.map_or(&[][..], |ring| &ring.keys);
         let mut former = Former::new(former, |key| key.id());
+        let mut common = None;
         let mut keys = Vec::with_capacity(file.keys.len());
         let mut slots = Vec::with_capacity(file.keys.len());
         for spec in &file.keys {
@@ -94,7 +95,8 @@ impl Ring {
                 let rates = spec.limits.as_deref().or(plan.flatten().map(|plan| plan.limits.as_slice()));
                 let held = was.map(|was| &*was.buckets);
                 let holding = ledger.holding(&spec.id, rates.unwrap_or_default(), held.unwrap_or_default());
-                Arc::new(Key::new(Arc::clone(spec), holding, Arc::clone(&terms.names)))
+                let common = Common::next(&mut common, holding.policies, &terms.names);
+                Arc::new(Key::new(Arc::clone(spec), holding.buckets, common))
             });
             slots.push(Slot { hash: spec.hash, holder: Holder::Current(Arc::clone(&key)) });
             slots.extend(spec.previous.iter().map(|p| Slot {

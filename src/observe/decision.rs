@@ -85,7 +85,7 @@ pub(super) fn write_tunnel(line: &mut Line<'_>, record: &TunnelRecord) {
 }
 
 fn write_known_key(line: &mut Line<'_>, key: &Key) {
-    line.again(key.rendered.get_or_init(|| Line::fields(|line| write_key_entry(line, key))));
+    line.again(key.rendered().get_or_init(|| Line::fields(|line| write_key_entry(line, key))));
 }
 
 fn write_key(line: &mut Line<'_>, record: &Record) {

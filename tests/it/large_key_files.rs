@@ -59,3 +59,25 @@ fn what_is_spent_stays_spent_wherever_the_entry_moves_in_the_file() {
         assert_eq!(status, if text.contains("spender") { 429 } else { 401 });
     }
 }
+
+/// The 19th field of proc(5), /proc/PID/task/TID/stat.
+fn nice_of(gateway: &Gateway, thread: &str) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", gateway.id())).unwrap();
+    let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    let name = format!("({thread})");
+    let of_thread = stats.filter(|stat| stat.contains(&name));
+    of_thread
+        .map(|stat| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn whoever_reads_keys_leaves_the_cores_to_those_who_answer() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway = Setup::with(&upstream, "[server]\nworkers = 2\n", &key.entry("a", "")).start();
+    let worker = nice_of(&gateway, "worker-0");
+    assert_eq!((worker.len(), nice_of(&gateway, "worker-1")), (1, worker.clone()));
+    let nicer = eventually("the thread that reloads", || Some(nice_of(&gateway, "reload")).filter(|it| *it != worker));
+    assert_eq!(nicer.len(), 1);
+    assert!(nicer[0] > worker[0], "{nicer:?} and {worker:?}");
+}
