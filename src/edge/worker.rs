@@ -31,9 +31,6 @@ use crate::vocab::clock::{Clock, HttpDate};
 /// How often connections are told of that had no PROXY header.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// How often memory that is free goes back to the system, in ticks.
-const GIVE_BACK_EVERY: u32 = 10;
-
 /// What all workers share.
 pub struct Shared {
     /// What requests consult.
@@ -257,19 +254,9 @@ async fn keep_ticking(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        for _ in 0..GIVE_BACK_EVERY {
-            ticks.tick().await;
-            tick(&worker);
-        }
-        give_back();
+        ticks.tick().await;
+        tick(&worker);
     }
-}
-
-/// mimalloc gives the system what was free for a second, but looks for it only while it frees a page of its own, which on a
-/// quiet thread is never. A piece so large that nothing else fits its page is such an occasion, and costs two calls.
-pub(crate) fn give_back() {
-    const ALONE_IN_ITS_PAGE: usize = 1 << 20;
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(ALONE_IN_ITS_PAGE)));
 }
 
 fn tick(worker: &Worker) {
