@@ -1,6 +1,8 @@
 //! `keyward run`: serve until told to stop.
 
 use std::io::{self, Write as _};
+use std::panic::resume_unwind;
+use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -24,7 +26,9 @@ pub fn run(args: &RunArgs, files: &Files) -> u8 {
         Err(Refused::Usage(message)) => return complain(USAGE, &format!("error: {message}\n")),
         Err(Refused::Config(report)) => return complain(CONFIG_REFUSED, &report.render(false)),
     };
-    match Sources::load(origin, sidecar) {
+    // On a thread that ends: what it took beyond what it leaves goes back to the system with it.
+    let loaded = thread::scope(|scope| scope.spawn(|| Sources::load(origin, sidecar)).join());
+    match loaded.unwrap_or_else(|panic| resume_unwind(panic)) {
         Ok((sources, warnings)) => serve_until_told(sources, &warnings, |_| {}),
         Err(report) => complain(CONFIG_REFUSED, &report.render(false)),
     }
