@@ -6,6 +6,7 @@ pub mod digest;
 pub mod fields;
 pub mod former;
 pub mod header;
+pub mod lines;
 pub mod network;
 pub mod secret;
 pub mod units;

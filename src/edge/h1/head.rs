@@ -5,9 +5,9 @@ use http::header::{CONNECTION, EXPECT, TE};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
-use super::lines::{FieldLine, Line, RequestLine, Says, field_line, request_line};
 use crate::vocab::fields::Fields;
 use crate::vocab::header::list_has;
+use crate::vocab::lines::{FieldLine, Line, RequestLine, Says, field_line, request_line};
 
 /// Longest target; what `http::Uri` can hold.
 const TARGET_MAX: usize = u16::MAX as usize - 1;

@@ -4,7 +4,6 @@
 //! without a request shall cost next to nothing, and because one reading of the bytes costs less than two.
 
 pub mod head;
-mod lines;
 mod link;
 pub mod reader;
 #[cfg(test)]

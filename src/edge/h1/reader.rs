@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
 
 use super::head::{Framing, Head, Refused};
-use super::lines::{FieldLine, Line, Says, chunk_size, field_line, request_line};
+use crate::vocab::lines::{FieldLine, Line, Says, chunk_size, field_line, request_line};
 
 /// Longest line of a chunk's size and extensions.
 const CHUNK_LINE_MAX: usize = 16 + 256;

@@ -1,7 +1,5 @@
 //! Heads on the wire: ours to the server, written in one form only, and the server's, read in one way only (RFC 9112).
 
-use std::mem::MaybeUninit;
-
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -10,6 +8,7 @@ use crate::upstream::failure::Malformed;
 use crate::upstream::message::Outgoing;
 use crate::vocab::fields::Fields;
 use crate::vocab::header::has_word;
+use crate::vocab::lines::{FieldLine, Line, Says, field_line, status_line};
 use crate::vocab::units::push_number;
 
 /// Longest response head.
@@ -17,8 +16,8 @@ const HEAD_MAX: usize = 64 << 10;
 /// Most lines of one.
 const FIELDS_MAX: usize = 128;
 
-/// Fields that are added to a response on its way to the client.
-const ADDED: usize = 6;
+/// Fields that there is room for at first. Most heads have fewer, and we add some.
+const ROOM: usize = 16;
 
 /// Where a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,19 +86,12 @@ pub(super) fn read_response(input: &mut BytesMut, method: &Method) -> Result<Opt
         return Err(Malformed("the head is too long"));
     }
     let Some(end) = end else { return Ok(None) };
-    let bytes = input.split_to(end).freeze();
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed =
-        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, &bytes, &mut fields);
-    let (Ok(httparse::Status::Complete(_)), Some(version), Some(code)) = (parsed, response.version, response.code)
-    else {
-        return Err(Malformed("no head that can be read"));
-    };
-    let status = StatusCode::from_u16(code).map_err(|_| Malformed("no status code"))?;
-    let fields = collect(&bytes, response.headers)?;
-    let framing = framing(method, status, version, &fields)?;
-    let keeps_alive = framing != Framing::UntilClose && keeps_alive(version, &fields);
+    let bytes = if end == input.len() { std::mem::take(input) } else { input.split_to(end) }.freeze();
+    let Some(Line::Whole(at, line)) = status_line(&bytes) else { return Err(Malformed("no status line")) };
+    let status = StatusCode::from_u16(line.code).map_err(|_| Malformed("no status code"))?;
+    let Section { fields, length, is_chunked } = Section::read(&bytes, at)?;
+    let framing = framing((method, status), line.is_http_10, length, is_chunked)?;
+    let keeps_alive = framing != Framing::UntilClose && keeps_alive(line.is_http_10, &fields);
     Ok(Some(ResponseHead { status, fields, framing, keeps_alive }))
 }
 
@@ -124,64 +116,77 @@ pub(super) fn strict_end(input: &[u8]) -> Result<Option<usize>, Malformed> {
 /// # Errors
 /// [`Malformed`]
 pub(super) fn read_fields(section: &Bytes) -> Result<Fields, Malformed> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    match httparse::parse_headers(section, &mut fields) {
-        Ok(httparse::Status::Complete((_, fields))) => collect(section, fields),
-        Ok(httparse::Status::Partial) | Err(_) => Err(Malformed("no fields that can be read")),
-    }
+    Section::read(section, 0).map(|section| section.fields)
 }
 
-/// The values stay where they were read.
-fn collect(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<Fields, Malformed> {
-    let mut headers = Fields::with_capacity(fields.len() + ADDED);
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("no field name"))?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        headers.append(name, value.map_err(|_| Malformed("no field value"))?);
+/// Fields, and what they say of framing.
+struct Section {
+    fields: Fields,
+    length: Option<u64>,
+    is_chunked: bool,
+}
+
+impl Section {
+    /// Reads the lines of `bytes` from `at` to its end, which is that of the first empty line. The values stay where they are.
+    fn read(bytes: &Bytes, mut at: usize) -> Result<Self, Malformed> {
+        let mut section = Self { fields: Fields::with_capacity(ROOM), length: None, is_chunked: false };
+        loop {
+            let Some(Line::Whole(line_len, line)) = field_line(&bytes[at..]) else {
+                return Err(Malformed("no field that can be read"));
+            };
+            let FieldLine::Field { name_len, value, says } = line else {
+                let is_all = at + line_len == bytes.len();
+                return if is_all { Ok(section) } else { Err(Malformed("an empty line among fields")) };
+            };
+            match says {
+                Says::Nothing => {}
+                Says::Length(length) if section.length.is_none() => {
+                    section.length = Some(length.ok_or(Malformed("no length"))?);
+                }
+                Says::Length(_) => return Err(Malformed("more than one Content-Length")),
+                Says::Coding(true) if !section.is_chunked => section.is_chunked = true,
+                Says::Coding(_) => return Err(Malformed("a Transfer-Encoding that is not chunked, or not alone")),
+            }
+            if section.fields.len() == FIELDS_MAX {
+                return Err(Malformed("too many fields"));
+            }
+            let name = HeaderName::from_bytes(&bytes[at..at + name_len]).map_err(|_| Malformed("no field name"))?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice(at + value.start..at + value.end));
+            section.fields.append(name, value.map_err(|_| Malformed("no field value"))?);
+            at += line_len;
+        }
     }
-    Ok(headers)
 }
 
 /// RFC 9112 §6.3, without its mercy: what is framed twice, or in a way that is not ours to read, is framed wrongly.
-fn framing(method: &Method, status: StatusCode, version: u8, headers: &Fields) -> Result<Framing, Malformed> {
-    let length = single(headers, &CONTENT_LENGTH).map_err(|()| Malformed("more than one Content-Length"))?;
-    let coding = single(headers, &TRANSFER_ENCODING).map_err(|()| Malformed("more than one Transfer-Encoding"))?;
-    let length = length.map(|value| read_length(value.as_bytes()).ok_or(Malformed("no length"))).transpose()?;
-    if let Some(coding) = coding
-        && (length.is_some() || version == 0 || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
-        return Err(Malformed("a Transfer-Encoding that is not chunked, or is not alone"));
+fn framing(
+    (method, status): (&Method, StatusCode),
+    is_http_10: bool,
+    length: Option<u64>,
+    is_chunked: bool,
+) -> Result<Framing, Malformed> {
+    if is_chunked && (length.is_some() || is_http_10) {
+        return Err(Malformed("a Transfer-Encoding beside a Content-Length, or in HTTP/1.0"));
     }
     let is_bodiless = *method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(match (coding, length) {
+    Ok(match (is_chunked, length) {
         _ if is_bodiless => Framing::None,
-        (Some(_), _) => Framing::Chunked,
-        (None, Some(0)) => Framing::None,
-        (None, Some(length)) => Framing::Length(length),
-        (None, None) => Framing::UntilClose,
+        (true, _) => Framing::Chunked,
+        (false, Some(0)) => Framing::None,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
     })
 }
 
-fn single<'a>(headers: &'a Fields, name: &HeaderName) -> Result<Option<&'a HeaderValue>, ()> {
-    let mut all = headers.get_all(name);
-    let first = all.next();
-    if all.next().is_some() { Err(()) } else { Ok(first) }
-}
-
-fn read_length(text: &[u8]) -> Option<u64> {
-    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok()
-}
-
 /// RFC 9112 §9.3.
-fn keeps_alive(version: u8, headers: &Fields) -> bool {
+fn keeps_alive(is_http_10: bool, headers: &Fields) -> bool {
     let says = |option| has_word(headers, &CONNECTION, option);
     if !headers.contains(CONNECTION) {
-        return version == 1;
+        return !is_http_10;
     }
-    !says("close") && (version == 1 || says("keep-alive"))
+    !says("close") && (!is_http_10 || says("keep-alive"))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! Single lines: a request line, a field line, the line before a chunk. Each reads from the front of its bytes as far as
-//! the line's end, which may lie anywhere in them, or not have come yet. `None` is a line that has no single reading.
+//! Single lines of HTTP/1 (RFC 9112): a request line, a status line, a field line, the line before a chunk. Each reads
+//! from the front of its bytes as far as the line's end, which may lie anywhere in them, or not have come yet. `None` is a
+//! line that has no single reading.
 
 use std::ops::Range;
 
 /// How far a line goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line<T> {
+pub enum Line<T> {
     /// So many bytes, CRLF and all, and what they say.
     Whole(usize, T),
     /// Good as far as it has come.
@@ -14,24 +15,44 @@ pub(super) enum Line<T> {
 
 /// A request line: the method from the start, a space, the target, and a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RequestLine {
-    pub(super) method_len: usize,
-    pub(super) target_len: usize,
-    pub(super) is_http_10: bool,
+pub struct RequestLine {
+    /// Bytes of the method.
+    pub method_len: usize,
+    /// Bytes of the target.
+    pub target_len: usize,
+    /// Otherwise it is 1.1.
+    pub is_http_10: bool,
+}
+
+/// A status line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusLine {
+    /// 100 to 999
+    pub code: u16,
+    /// Otherwise it is 1.1.
+    pub is_http_10: bool,
 }
 
 /// A line where a field may stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FieldLine {
+pub enum FieldLine {
     /// The empty line behind the last field.
     End,
-    /// The name, from the start, and where the value lies, without the blanks around it.
-    Field { name_len: usize, value: Range<usize>, says: Says },
+    /// A field.
+    Field {
+        /// Bytes of the name, which the line begins with.
+        name_len: usize,
+        /// Where the value lies, without the blanks around it.
+        value: Range<usize>,
+        /// What it says of framing.
+        says: Says,
+    },
 }
 
 /// What a field says of framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub enum Says {
+    /// Nothing.
     Nothing,
     /// `Content-Length`, and its value if that is a number.
     Length(Option<u64>),
@@ -40,7 +61,7 @@ pub(super) enum Says {
 }
 
 /// `METHOD SP target SP HTTP/1.x CRLF` (RFC 9112 §3).
-pub(super) fn request_line(bytes: &[u8]) -> Option<Line<RequestLine>> {
+pub fn request_line(bytes: &[u8]) -> Option<Line<RequestLine>> {
     let Some(method_len) = find::<b' ', DEL, DEL>(bytes) else { return is_token(bytes).then_some(Line::Partial) };
     if bytes[method_len] != b' ' || method_len == 0 || !is_token(&bytes[..method_len]) {
         return None;
@@ -65,9 +86,32 @@ pub(super) fn request_line(bytes: &[u8]) -> Option<Line<RequestLine>> {
     }
 }
 
+/// `HTTP/1.x SP 3DIGIT [SP reason] CRLF` (RFC 9112 §4); servers leave out the space before no reason.
+pub fn status_line(bytes: &[u8]) -> Option<Line<StatusLine>> {
+    const BEGIN: [&[u8]; 2] = [b"HTTP/1.1 ", b"HTTP/1.0 "];
+    let (Some(begin), Some(code)) = (bytes.get(..9), bytes.get(9..12)) else {
+        let seen = bytes.len().min(9);
+        return BEGIN.iter().any(|it| it[..seen] == bytes[..seen]).then_some(Line::Partial);
+    };
+    let is_http_10 = BEGIN[1] == begin;
+    if !is_http_10 && BEGIN[0] != begin || !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' {
+        return None;
+    }
+    let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    let end = match bytes.get(12) {
+        None => return Some(Line::Partial),
+        Some(b' ') => match value_len(&bytes[12..]) {
+            Some(length) => 12 + length,
+            None => return Some(Line::Partial),
+        },
+        Some(_) => 12,
+    };
+    Some(line_end(bytes, end)?.map(|()| StatusLine { code, is_http_10 }))
+}
+
 /// `name ":" OWS value OWS CRLF` (RFC 9112 §5), or the empty line behind the last.
 #[inline(always)]
-pub(super) fn field_line(bytes: &[u8]) -> Option<Line<FieldLine>> {
+pub fn field_line(bytes: &[u8]) -> Option<Line<FieldLine>> {
     let Some(name_len) = find::<b' ', b':', b':'>(bytes) else {
         return is_token(bytes).then_some(Line::Partial);
     };
@@ -113,7 +157,7 @@ fn framing_field(name: &[u8], value: &[u8]) -> Option<Says> {
 }
 
 /// `chunk-size [ chunk-ext ] CRLF` (RFC 9112 §7.1), and the size.
-pub(super) fn chunk_size(bytes: &[u8], max: usize) -> Option<Line<u64>> {
+pub fn chunk_size(bytes: &[u8], max: usize) -> Option<Line<u64>> {
     let digits = bytes.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     if digits > 16 {
         return None;
