@@ -58,6 +58,8 @@ impl Tls {
         // A client that names nothing but HTTP/1.0 (curl --http1.0 does) would be refused without the last one.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         config.ticketer = ticketer;
+        // Each costs the handshake something; a client may use one more than once, and gets a new one each time.
+        config.send_tls13_tickets = 1;
         // Clients by OpenSSL offer AES-256 with SHA-384 first, and mean nothing by it; one that needs it offers no other.
         config.ignore_client_order = true;
         Ok(Arc::new(config))

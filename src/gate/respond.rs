@@ -7,7 +7,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
@@ -91,20 +91,21 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Answer<Res
         headers.set(CONNECTION, HeaderValue::from_static("close"));
     }
 
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (status, body) = if record.facts.is_grpc {
         headers.set(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.set(&GRPC_STATUS, u16::from(grpc_status(status)).into());
+        headers.set(&GRPC_STATUS, u16::from(grpc_status(status.as_u16())).into());
         headers.set(&GRPC_MESSAGE, grpc_message(refusal.denial));
-        (200, Bytes::new())
+        (StatusCode::OK, Bytes::new())
     } else {
         let body = problem(refusal, status, record);
         headers.set(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.set(CONTENT_LENGTH, body.len().into());
-        (status, body)
+        // Of what HEAD asks for, it gets the length.
+        (status, if record.facts.method == Method::HEAD { Bytes::new() } else { body })
     };
-    open.transfer().status = Some(status);
+    open.transfer().status = Some(status.as_u16());
     open.transfer().outcome = outcome;
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Answer { status, fields: headers, body: ResponseBody::whole(body, open) }
 }
 
@@ -160,14 +161,11 @@ fn set_audit_headers(headers: &mut Fields, record: &Record) {
 }
 
 /// The body of a refusal (RFC 9457). Nothing of the request is in it but the id that we gave it.
-fn problem(refusal: &Refusal, status: u16, record: &Record) -> Bytes {
+fn problem(refusal: &Refusal, status: StatusCode, record: &Record) -> Bytes {
     let denial = refusal.denial;
     let (kind, title) = match &refusal.reading {
         Some(_) => (QUOTA_EXCEEDED, "Quota Exceeded"),
-        None => {
-            let phrase = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-            ("about:blank", phrase.unwrap_or("Error"))
-        }
+        None => ("about:blank", status.canonical_reason().unwrap_or("Error")),
     };
     let mut out = Vec::with_capacity(320);
     let mut put = |text: &str| out.extend_from_slice(text.as_bytes());
@@ -176,7 +174,7 @@ fn problem(refusal: &Refusal, status: u16, record: &Record) -> Bytes {
     put("\",\"title\":\"");
     put(title);
     put("\",\"status\":");
-    put(&status.to_string());
+    put(status.as_str());
     put(",\"detail\":\"");
     put(denial.detail());
     put("\",\"code\":\"");

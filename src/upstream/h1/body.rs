@@ -70,14 +70,15 @@ impl Body {
             Rest::Length(left) if !input.is_empty() => {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= take as u64;
-                let data = input.split_to(take).freeze();
+                // A buffer that has nothing else in it is given away whole, and the next read has one of its own.
+                let data = if take == input.len() { std::mem::take(input) } else { input.split_to(take) }.freeze();
                 if *left == 0 {
                     self.rest = Rest::Nothing;
                 }
                 return Poll::Ready(Ok(Some(Frame::data(data))));
             }
             Rest::UntilClose if !input.is_empty() => {
-                return Poll::Ready(Ok(Some(Frame::data(input.split().freeze()))));
+                return Poll::Ready(Ok(Some(Frame::data(std::mem::take(input).freeze()))));
             }
             Rest::Length(_) | Rest::UntilClose => {}
         }

@@ -30,7 +30,7 @@ use super::stream::Stream;
 
 /// Room for one read at first, and the most that a connection on which reads come full grows to.
 const READ_MIN: usize = 8 << 10;
-const READ_MAX: usize = 32 << 10;
+const READ_MAX: usize = 64 << 10;
 /// Most interim responses (RFC 9110 §15.2) to one request.
 const INTERIM_MAX: usize = 32;
 
@@ -128,13 +128,18 @@ impl Conn {
 
     /// Reads once. Zero is the end.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < READ_MIN / 2 {
+        let room = self.input.capacity() - self.input.len();
+        let wanted = if self.input.is_empty() { self.read_size } else { READ_MIN / 2 };
+        if room < wanted {
             self.input.reserve(self.read_size);
         }
         let room = self.input.capacity() - self.input.len();
         let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input))?;
         if read == room {
             self.read_size = (self.read_size * 2).min(READ_MAX);
+        } else if read < self.read_size / 4 {
+            // What comes now is smaller: so is the room for the next.
+            self.read_size = (self.read_size / 2).max(READ_MIN);
         }
         Poll::Ready(Ok(read))
     }
