@@ -110,6 +110,8 @@ impl Link {
             self.is_flushed = false;
             let count = if self.data.is_empty() && self.tail.is_empty() {
                 ready!(socket.poll_write(context, head))?
+            } else if head.is_empty() && self.tail.is_empty() {
+                ready!(socket.poll_write(context, &self.data))?
             } else {
                 let pieces = [IoSlice::new(head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
                 ready!(socket.poll_write_vectored(context, &pieces))?

@@ -28,9 +28,10 @@ use super::failure::{Cause, Failure, Malformed};
 use super::message::{Answer, Outgoing};
 use super::stream::Stream;
 
-/// Room for one read at first, and the most that a connection on which reads come full grows to.
+/// Room for one read at first, and the most that a connection on which reads come full grows to: 64 KiB and a head, as
+/// servers send them at once.
 const READ_MIN: usize = 8 << 10;
-const READ_MAX: usize = 64 << 10;
+const READ_MAX: usize = 66 << 10;
 /// Most interim responses (RFC 9110 §15.2) to one request.
 const INTERIM_MAX: usize = 32;
 
@@ -115,6 +116,10 @@ impl Conn {
                 }
                 Some(head) => return Poll::Ready(Ok(head)),
                 None => match ready!(self.poll_read(context)) {
+                    // Answers have become smaller: so does the room for the next.
+                    Ok(read) if read > 0 && read < self.read_size / 4 => {
+                        self.read_size = (self.read_size / 2).max(READ_MIN);
+                    }
                     Ok(0) => {
                         let error = broken.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                         return Poll::Ready(Err(Cause::Broken(error)));
@@ -137,9 +142,6 @@ impl Conn {
         let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input))?;
         if read == room {
             self.read_size = (self.read_size * 2).min(READ_MAX);
-        } else if read < self.read_size / 4 {
-            // What comes now is smaller: so is the room for the next.
-            self.read_size = (self.read_size / 2).max(READ_MIN);
         }
         Poll::Ready(Ok(read))
     }
