@@ -53,7 +53,10 @@ fn what_is_spent_stays_spent_wherever_the_entry_moves_in_the_file() {
     ];
     for text in elsewhere {
         let before = gateway.reloads().len();
-        fs::write(gateway.keys_path(), &text).unwrap();
+        // As an editor does it: a file in the middle of being written may be looked at, and rejected, before it is whole.
+        let beside = gateway.keys_path().with_extension("new");
+        fs::write(&beside, &text).unwrap();
+        fs::rename(&beside, gateway.keys_path()).unwrap();
         assert_eq!(gateway.reload_after(before)["result"], "applied");
         let status = request.clone().send().status;
         assert_eq!(status, if text.contains("spender") { 429 } else { 401 });
