@@ -43,6 +43,9 @@ pub(super) struct Link {
     is_flushed: bool,
     /// The client waits to be asked for the body.
     pub(super) owes_continue: bool,
+    /// A response has begun: what is written is the connection's to write. Whoever reads a body has another task, and would
+    /// be woken in its stead.
+    pub(super) is_answered: bool,
     read_size: usize,
     /// Counts requests: a body is read only while its own is underway.
     exchange: u64,
@@ -64,6 +67,7 @@ impl Link {
             tail: b"",
             is_flushed: true,
             owes_continue: false,
+            is_answered: false,
             read_size: READ_MIN,
             exchange: 0,
             waiting: None,
@@ -178,12 +182,14 @@ impl Link {
                 Ok(None) => {}
                 Err(Malformed) => return Poll::Ready(Err(BrokenBody::Malformed)),
             }
-            if std::mem::take(&mut self.owes_continue) {
-                self.output.extend_from_slice(CONTINUE);
-            }
-            // What cannot be written now is written before the response.
-            if let Poll::Ready(Err(_)) = self.poll_write_out(context) {
-                return Poll::Ready(Err(BrokenBody::Gone));
+            if !self.is_answered {
+                if std::mem::take(&mut self.owes_continue) {
+                    self.output.extend_from_slice(CONTINUE);
+                }
+                // What cannot be written now is written before the response.
+                if let Poll::Ready(Err(_)) = self.poll_write_out(context) {
+                    return Poll::Ready(Err(BrokenBody::Gone));
+                }
             }
             match ready!(self.poll_read(context)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(BrokenBody::Gone)),
@@ -214,6 +220,7 @@ impl Link {
     /// Whoever still reads a body finds that it has broken off.
     fn end_exchange(&mut self) {
         self.exchange += 1;
+        self.is_answered = false;
         if let Some(reading) = self.reading.take() {
             reading.wake();
         }
@@ -294,5 +301,53 @@ impl Body for Upload {
             None if link.reader.is_in_body() => SizeHint::default(),
             None => SizeHint::with_exact(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::edge::socket::Progress;
+    use crate::edge::stream::{Stream, Wire};
+
+    /// A link in the body of a request whose client waits to be asked for it, and the client's end.
+    fn asked() -> (Link, UnixStream) {
+        let (ours, client) = UnixStream::pair().expect("a pair of sockets");
+        let progress = Rc::new(Progress::new(Rc::default(), Rc::default(), false));
+        let mut reader = Reader::new(8192, 100);
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        assert!(matches!(reader.head(&mut BytesMut::from(head)), Ok(Some(head)) if head.expects_continue));
+        let mut link = Link::new(Socket::new(Stream::Plain(Wire::Unix(ours)), progress), BytesMut::new(), reader);
+        link.owes_continue = true;
+        (link, client)
+    }
+
+    #[test]
+    fn whoever_reads_a_body_asks_for_it_before_the_response_and_writes_nothing_behind_its_beginning() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            for is_answered in [false, true] {
+                let (mut link, mut client) = asked();
+                link.is_answered = is_answered;
+                if is_answered {
+                    link.output.extend_from_slice(b"of the response");
+                }
+                poll_fn(|context| {
+                    assert!(link.poll_piece(context).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                assert_eq!((link.owes_continue, link.output.is_empty()), (is_answered, !is_answered));
+                drop(link);
+                let mut seen = Vec::new();
+                client.read_to_end(&mut seen).await.expect("the end");
+                assert_eq!(seen, if is_answered { &b""[..] } else { CONTINUE });
+            }
+        });
     }
 }

@@ -140,7 +140,9 @@ impl Connection {
             }
             if !link.input.is_empty() {
                 let head = link.reader.head(&mut link.input).transpose();
-                self.progress.has_read(head.is_none() && !link.input.is_empty());
+                // A head that is refused is one that is not done with until the client has been told.
+                let is_refused = head.as_ref().is_some_and(Result::is_err);
+                self.progress.has_read(is_refused || (head.is_none() && !link.input.is_empty()));
                 if head.is_some() {
                     return Poll::Ready(head);
                 }
@@ -188,6 +190,9 @@ impl Connection {
         }
         self.tunnel = tunnel;
         let mut link = self.link.borrow_mut();
+        link.is_answered = true;
+        // Whether the body that was not asked for will come is not certain: what follows may be it, or the next request.
+        self.keeps_alive &= !link.owes_continue;
         if link.output.capacity() == 0 {
             link.output = self.worker.buffers().take_output();
         }
