@@ -32,7 +32,9 @@ fn memory_grows_with_the_keys_and_not_with_a_tree_of_their_file() {
     let line = gateway.wait_event("reload", |line| line["result"] == "applied");
     assert_eq!(line["keys.changed.count"], 40_000, "{line}");
     let peak = peak_kib(&gateway);
-    assert!(peak < before + text_kib * TIMES_THE_TEXT_MAX, "from {before} KiB to {peak} with {text_kib} of text");
+    // Old and new stand side by side. Counted from nothing: how much was free before depends on the moment.
+    let most = least + 2 * text_kib * TIMES_THE_TEXT_MAX;
+    assert!(peak < most, "from {before} KiB to {peak} with {text_kib} of text, at most {most}");
 }
 
 #[test]
