@@ -3,8 +3,8 @@
 //! # One request, one way through
 //!
 //! ```text
-//! socket ─ edge ─ facts ─ route ─ credential ─ keys ─ limits ─ upstream ─ respond ─ record ─ log
-//!         └ TLS, HTTP ┘└── decide: synchronous, no await, no I/O ──┘└ await ┘        └ one record, one line
+//! socket ─ edge ─ facts ─ route ─ credential ─ keys ─ access ─ limits ─ upstream ─ respond ─ record ─ log
+//!         └ TLS, HTTP ┘└────── decide: synchronous, no await, no I/O ───────┘└ await ┘        └ one record, one line
 //! ```
 //!
 //! | stage | where | gives | may refuse with |
@@ -16,7 +16,8 @@
 //! | route | [`route`] | [`route::Routed`] | `no_route`, `method_not_allowed`, `missing_key` |
 //! | credential | [`credential`] | [`credential::Presented`] | `duplicate_credential` |
 //! | keys | [`keys::ring`] finds, [`keys::lifecycle`] judges | [`keys::Identified`] | the eleven reasons whose code is `invalid_key` |
-//! | limits | [`admit`] | [`admit::Admitted`] | `rate_limited`, `ip_limited`, `total_limited` |
+//! | access | [`access`] | [`access::Authorized`] | `route_denied`, `method_denied`, `path_denied`, `network_denied`, `role_denied` |
+//! | limits | [`admit`] | [`admit::Admitted`] | `rate_limited`, `quota_exceeded`, `concurrency_limited`, `ip_limited`, `total_limited`, `body_too_large` |
 //! | upstream | [`upstream::forward`] | a response head | `upstream_unavailable`, `upstream_timeout`, `upstream_error`, `upstream_busy` |
 //! | respond | [`gate::respond`] | a response whose body carries the open record | – |
 //! | tunnel | [`gate::tunnel`], after a 101 | bytes both ways, and a line when they end | – |
@@ -27,13 +28,15 @@
 //!
 //! # What holds everywhere
 //!
-//! - **A stage's output is its proof.** `Identified` and `Admitted` have private fields and one constructor each, and
-//!   [`upstream::forward::Journey`] takes `Admitted`: leaving out a check does not compile.
+//! - **A stage's output is its proof.** `Identified`, `Authorized` and `Admitted` have private fields and one constructor
+//!   each, and [`upstream::forward::Journey`] takes `Admitted`: leaving out a check does not compile. Shadow mode has its own
+//!   way to an `Admitted`, which asks for the proof that the route is in shadow mode.
 //! - **A refusal is data.** [`vocab::denial::Denial`] is one closed enum; the client's words and the log's are two methods.
 //! - **One snapshot, one swap.** A request consults one [`snapshot::Snapshot`] and never holds it across an await.
 //!   [`reload`] builds the next one from the last good version of each file; until the swap nothing has changed.
 //! - **Counters outlive configuration.** A key's buckets go from one [`keys::Ring`] to the next, and what no key has any
-//!   more waits in [`limits::Ledger`] until it is full; a reload refills nothing.
+//!   more waits in [`limits::Ledger`] until it is full; what else a key has used is in its [`limits::account`], by its id. A
+//!   reload refills nothing.
 //! - **What has not changed is not made again.** An entry of the key file whose text is the same is the same one, and so
 //!   is its key: a reload of a million keys costs what changed of them, and a look at the rest.
 //! - **Check all, then take, narrow before wide**, and give back what was taken if another thread was faster: a refusal
@@ -56,8 +59,8 @@
 //! - No Tower: [`gate::handle`] is one function, and one future behind it.
 //! - No hyper for HTTP/1.1: [`edge::h1`] and [`upstream::h1`] say why. HTTP/2 has it, on both sides.
 //! - No `http::HeaderMap` on a request's way: [`vocab::fields`] says why.
-//! - No `access` stage yet: what a key may reach (routes, methods, paths, networks, roles), quotas, concurrency, lock-out
-//!   and shadow mode are refused by `check` and `run` as not supported yet, never ignored.
+//! - No background task that ends quotas: a count carries the number of its period, and the first request of the next one
+//!   finds it to be another ([`limits::quota`]).
 
 pub mod vocab;
 
@@ -65,15 +68,17 @@ pub mod config;
 
 pub mod request;
 
+pub mod limits;
+
 pub mod route;
 
 pub mod credential;
 
 pub mod redact;
 
-pub mod limits;
-
 pub mod keys;
+
+pub mod access;
 
 pub mod admit;
 

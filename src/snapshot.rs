@@ -77,8 +77,15 @@ pub struct Settings {
     pub on_full: OnFull,
     status_missing: u16,
     status_invalid: u16,
-    challenge: HeaderValue,
-    challenge_invalid: HeaderValue,
+    challenges: Challenges,
+}
+
+/// The values of `WWW-Authenticate`.
+#[derive(Debug)]
+struct Challenges {
+    plain: HeaderValue,
+    invalid_token: HeaderValue,
+    insufficient_scope: HeaderValue,
 }
 
 impl Settings {
@@ -87,15 +94,16 @@ impl Settings {
         match denial.challenge() {
             Challenge::Plain => self.status_missing,
             Challenge::InvalidToken => self.status_invalid,
-            Challenge::None => denial.status(),
+            Challenge::InsufficientScope | Challenge::None => denial.status(),
         }
     }
 
     /// The `WWW-Authenticate` of a refusal (RFC 9110 §11.6.1, RFC 6750 §3), if it has one.
     pub const fn challenge(&self, denial: Denial) -> Option<&HeaderValue> {
         match denial.challenge() {
-            Challenge::Plain => Some(&self.challenge),
-            Challenge::InvalidToken => Some(&self.challenge_invalid),
+            Challenge::Plain => Some(&self.challenges.plain),
+            Challenge::InvalidToken => Some(&self.challenges.invalid_token),
+            Challenge::InsufficientScope => Some(&self.challenges.insufficient_scope),
             Challenge::None => None,
         }
     }
@@ -148,9 +156,14 @@ impl Builder {
         let ring = Ring::new(keys, gateway, pepper.is_some(), &mut self.ledger, self.ring.as_ref());
         self.ring = Some(Arc::clone(&ring));
         let index = |name: &str| upstreams.iter().position(|u| &*u.name == name).unwrap_or_default();
+        let mut route = |route: &gateway::Route| {
+            let limits = self.ledger.route_limits(&route.name, &route.limits);
+            Route::new(route, index(&route.upstream), limits)
+        };
+        let routes = RouteTable::new(gateway.routes.iter().map(&mut route).collect::<Vec<_>>());
         let snapshot = Snapshot {
             settings: Arc::new(settings(gateway, self.generation)),
-            routes: RouteTable::new(gateway.routes.iter().map(|r| Route::new(r, index(&r.upstream)))),
+            routes,
             reader: Reader {
                 sources: gateway.keys.sources.iter().map(|s| (s.clone(), s.to_string().into())).collect(),
                 prefix: gateway.keys.prefix.as_str().into(),
@@ -161,6 +174,7 @@ impl Builder {
             wide: WideLimits {
                 total: gateway.limits.total.as_ref().map(|rate| self.ledger.total(rate)),
                 per_ip: self.ledger.per_ip(gateway.limits.per_ip.as_ref()),
+                open: self.ledger.open(gateway.limits.open.as_ref()),
             },
             upstreams,
             http: gateway.http.clone(),
@@ -230,7 +244,6 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
     });
     let identity = &keys.identity;
     let names = [&identity.id, &identity.owner, &identity.roles, &identity.plan];
-    let (challenge, challenge_invalid) = challenges(keys);
     Settings {
         generation,
         redactor: Redactor::new(&keys.prefix, queries),
@@ -248,8 +261,7 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
         on_full: gateway.log.on_full,
         status_missing: keys.status_missing,
         status_invalid: keys.status_invalid,
-        challenge,
-        challenge_invalid,
+        challenges: challenges(keys),
     }
 }
 
@@ -264,13 +276,18 @@ fn header_of(source: &Source) -> Option<HeaderName> {
 }
 
 /// `Bearer` where it is a source; otherwise `ApiKey`, which is registered nowhere but says what is meant.
-fn challenges(keys: &Keys) -> (HeaderValue, HeaderValue) {
-    let scheme = if keys.sources.contains(&Source::Bearer) { "Bearer" } else { "ApiKey" };
+fn challenges(keys: &Keys) -> Challenges {
+    let is_bearer = keys.sources.contains(&Source::Bearer);
+    let scheme = if is_bearer { "Bearer" } else { "ApiKey" };
     let value = |error: &str| {
+        let error = if is_bearer { error } else { "" };
         let text = format!("{scheme} realm=\"{}\"{error}", keys.realm);
         // A realm that cannot stand in a header was refused by validation.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     };
-    let error = if scheme == "Bearer" { ", error=\"invalid_token\"" } else { "" };
-    (value(""), value(error))
+    Challenges {
+        plain: value(""),
+        invalid_token: value(", error=\"invalid_token\""),
+        insufficient_scope: value(", error=\"insufficient_scope\""),
+    }
 }

@@ -14,6 +14,7 @@ mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,13 +22,16 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-pub(super) use self::limits::{RATES_MAX, rates};
+pub(super) use self::limits::{MODES, RATES_MAX, concurrency, rates};
 pub use self::listener::{CertificatePaths, ClientAuth, Insecure, ListenAddress, Listener};
 pub use self::parse::parse;
 pub(crate) use self::parse::read;
+pub(super) use self::route::{method, path};
+pub(super) use self::server::network;
 pub use self::upstream::{
     Balance, Eject, Endpoint, Health, HostHeader, Protocol, Scheme, Upstream, UpstreamServer, UpstreamTlsPaths,
 };
+use crate::vocab::period::Quota;
 use crate::vocab::units::Rate;
 
 /// A value and the byte range of the file that it was read from, so that a problem found later still has its place.
@@ -69,6 +73,8 @@ pub struct Server {
     pub workers: usize,
     /// How long a drain may take.
     pub shutdown_grace: Duration,
+    /// Where counters and history outlive a restart, joined to the folder of the config file; `None` = in memory.
+    pub state: Option<Located<PathBuf>>,
     /// Who is believed about the client.
     pub trusted_proxies: TrustedProxies,
 }
@@ -137,6 +143,9 @@ pub struct Keys {
     pub audit_headers: bool,
     /// Headers that tell the upstream who calls.
     pub identity: Identity,
+    /// A good key that came over plaintext is written to the key file as `compromised`
+    /// (draft-ietf-httpapi-privacy).
+    pub compromise_on_plaintext: bool,
 }
 
 /// `[keys.identity]`; an empty string in the file turns one off.
@@ -183,6 +192,10 @@ pub enum SecretRef {
 pub struct Plan {
     /// Each key that names the plan has its own budget of these.
     pub limits: Vec<Rate>,
+    /// Likewise.
+    pub quota: Option<Quota>,
+    /// Likewise: requests at the same time.
+    pub concurrency: Option<NonZeroU32>,
 }
 
 /// `[limits]`
@@ -196,6 +209,12 @@ pub struct Limits {
     pub total: Option<Rate>,
     /// Per client address, before any key is looked at.
     pub per_ip: Option<Rate>,
+    /// Refused credentials per client address; beyond it the address is locked out.
+    pub failures_per_ip: Option<Rate>,
+    /// How long the first time.
+    pub lockout: Duration,
+    /// Per client address, for requests without a key.
+    pub open: Option<Rate>,
 }
 
 /// `[[route]]`
@@ -215,6 +234,14 @@ pub struct Route {
     pub auth: Auth,
     /// Whether CORS preflights pass without a key.
     pub preflight: Preflight,
+    /// A key needs all of them.
+    pub roles: Vec<Box<str>>,
+    /// Per key on this route, on top of the key's own.
+    pub limits: Vec<Rate>,
+    /// Units that one request takes from every limit and quota.
+    pub cost: NonZeroU32,
+    /// Whether its refusals are meant.
+    pub mode: Mode,
     /// Until the response head.
     pub timeout: Duration,
     /// Bytes of a request body; `None` = any number. Absent in the file: that of `[http]`.
@@ -250,7 +277,7 @@ pub enum HostPattern {
 }
 
 /// `route.path`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathPattern {
     /// No `path`, or `/*`.
     Any,
@@ -269,6 +296,16 @@ pub enum Auth {
     Optional,
     /// No key is looked at.
     Open,
+}
+
+/// `mode` of a route or a key
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// What is refused is refused.
+    #[default]
+    Enforce,
+    /// It is decided and logged; nothing is refused.
+    Shadow,
 }
 
 /// `route.preflight`

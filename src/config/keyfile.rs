@@ -6,6 +6,7 @@ mod entry;
 mod interner;
 mod parse;
 mod plain;
+mod rules;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,9 @@ use jiff::Timestamp;
 
 pub use self::cross::cross_check;
 pub(crate) use self::cross::needs_pepper;
+pub(super) use self::entry::role;
 pub use self::parse::{parse, parse_again};
+pub use self::rules::Rules;
 use crate::vocab::digest::Digest;
 use crate::vocab::units::Rate;
 
@@ -62,8 +65,10 @@ pub struct KeySpec {
     pub plan: Option<Arc<str>>,
     /// The key's own limits; `None` = those of the plan.
     pub limits: Option<Arc<[Rate]>>,
-    /// Handed to the upstream.
+    /// Handed to the upstream, and asked for by routes.
     pub roles: Arc<[Box<str>]>,
+    /// What it may reach, and how much; `None` where the entry says nothing of it.
+    pub rules: Option<Arc<Rules>>,
     /// Older secrets that still work for a while.
     pub previous: Box<[PreviousSecret]>,
     /// What people read and no request asks for; `None` where there is nothing of it.

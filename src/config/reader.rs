@@ -56,8 +56,6 @@ impl std::fmt::Display for Name<'_> {
 /// A value that asks for nothing beyond what is done anyway.
 #[derive(Clone, Copy)]
 pub(super) enum Neutral {
-    Text(&'static str),
-    Number(u64),
     False,
     EmptyArray,
     EmptyTable,
@@ -314,10 +312,6 @@ impl<'a> Item<'a> {
 
     fn is(&self, neutral: Neutral) -> bool {
         match (neutral, self.value) {
-            (Neutral::Text(word), DeValue::String(text)) => word == text,
-            (Neutral::Number(number), DeValue::Integer(value)) => {
-                u64::from_str_radix(value.as_str(), value.radix()) == Ok(number)
-            }
             (Neutral::False, DeValue::Boolean(value)) => !value,
             (Neutral::EmptyArray, DeValue::Array(items)) => items.is_empty(),
             (Neutral::EmptyTable, DeValue::Table(entries)) => entries.is_empty(),

@@ -3,13 +3,15 @@
 //! The order is that of INTERFACE.md §4, and the first refusal wins.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
 use super::respond::Refusal;
-use crate::admit::{Admitted, Limited, Passage, admit};
-use crate::config::gateway::{Insecure, Source};
+use crate::access::{Asked, Authorized, authorize};
+use crate::admit::{Admitted, Limited, Passage, admit, let_pass};
+use crate::config::gateway::{Insecure, Mode, Source};
 use crate::credential::{Found, Presented};
 use crate::keys::{Identified, Rejected, identify};
 use crate::limits::address::Client;
@@ -17,7 +19,7 @@ use crate::record::Trail;
 use crate::request::facts::declared_length;
 use crate::request::target::{canonical, matching};
 use crate::request::{ConnFacts, Facts, Transport};
-use crate::route::{self, GuardedRoute, Route, Routed};
+use crate::route::{self, GuardedRoute, Routed};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 use crate::vocab::denial::Denial;
@@ -38,9 +40,30 @@ pub struct Permit {
     /// Where it goes.
     pub upstream: Arc<Upstream>,
     /// What to strip.
-    pub credential: Option<Source>,
+    pub credential: Strip,
     /// The target as the upstream gets it: what was matched, as the route rewrites it.
     pub target: PathAndQuery,
+}
+
+/// What was taken as the key, and so is not forwarded.
+pub enum Strip {
+    /// Nothing.
+    Nothing,
+    /// What one source took.
+    One(Source),
+    /// What any source took.
+    All(Box<[Source]>),
+}
+
+impl Strip {
+    /// The sources to take it out of.
+    pub fn sources(&self) -> &[Source] {
+        match self {
+            Self::Nothing => &[],
+            Self::One(source) => std::slice::from_ref(source),
+            Self::All(sources) => sources,
+        }
+    }
 }
 
 /// Decides one request. Limits are charged only if the answer is a permit.
@@ -51,10 +74,22 @@ pub fn decide(
     conn: &ConnFacts,
     headers: &Fields,
 ) -> Decision {
+    decide_with(snapshot, facts, readable, conn, (headers, None))
+}
+
+/// [`decide`] for a request that has no key, as if it had presented the one that is `assumed`: for `explain`, which has no
+/// secrets.
+pub fn decide_with(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    readable: Result<(), Denial>,
+    conn: &ConnFacts,
+    (headers, assumed): (&Fields, Option<&Presented>),
+) -> Decision {
     let mut trail = Trail::default();
-    let verdict = readable
-        .map_err(Refusal::new)
-        .and_then(|()| Stages { snapshot, facts, conn, headers, trail: &mut trail }.run());
+    let stages =
+        Stages { snapshot, facts, conn, headers, assumed, trail: &mut trail, identified: None, strip: Strip::Nothing };
+    let verdict = readable.map_err(Refusal::new).and_then(|()| stages.run());
     Decision { verdict, trail }
 }
 
@@ -63,7 +98,11 @@ struct Stages<'a> {
     facts: &'a Facts,
     conn: &'a ConnFacts,
     headers: &'a Fields,
+    assumed: Option<&'a Presented>,
     trail: &'a mut Trail,
+    /// A good key, whatever it may do.
+    identified: Option<Identified>,
+    strip: Strip,
 }
 
 impl Stages<'_> {
@@ -72,20 +111,42 @@ impl Stages<'_> {
         self.refuse_too_many_headers()?;
         let target = self.target()?;
         self.refuse_insecure()?;
-        self.snapshot.wide.check(client, self.facts.now).map_err(|l| self.limited(l))?;
         let matched = if self.guards_paths() { matching(target.path()) } else { Cow::Borrowed(target.path()) };
-        let (passage, credential) = match self.route(&matched)? {
-            Routed::Open(open) => (Passage::Open(open), None),
-            Routed::Guarded(guarded) => self.key(guarded)?,
+        // Known before anything is refused: a route in shadow mode refuses nothing but what cannot be passed on.
+        let routed = self.route(&matched);
+        let shadow = routed.as_ref().ok().and_then(Routed::shadow);
+        let admitted = match (self.judge(routed, &matched, client), shadow) {
+            (Err(refusal), Some(route)) if refusal.denial.yields_to_shadow() => {
+                self.trail.shadow = Some(refusal.denial);
+                let_pass(&route, client, self.identified.take())
+            }
+            (verdict, _) => verdict?,
         };
-        let body_bytes = || declared_length(self.headers);
-        let admitted =
-            admit(&self.snapshot.wide, passage, client, body_bytes, self.facts.now).map_err(|l| self.limited(l))?;
-        self.trail.reading = admitted.reading().cloned();
+        if let Some(limited) = admitted.shadow() {
+            self.trail.shadow = Some(limited.denial);
+            self.trail.reading.clone_from(&limited.reading);
+        } else if let Some(reading) = admitted.reading() {
+            self.trail.reading = Some(reading.clone());
+        }
+        self.trail.charged = admitted.charged();
         let rewritten = admitted.route().rewrite.as_ref().and_then(|rewrite| rewrite.target(&target));
         let target = rewritten.unwrap_or(target);
         let upstream = Arc::clone(&self.snapshot.upstreams[admitted.route().upstream]);
-        Ok(Permit { admitted, upstream, credential, target })
+        Ok(Permit { admitted, upstream, credential: self.strip, target })
+    }
+
+    /// Whether the request may go where it wants to: from the limits that ask for no key, to the key, to its own limits.
+    fn judge(&mut self, routed: Result<Routed, Refusal>, path: &str, client: Client) -> Result<Admitted, Refusal> {
+        let now = self.facts.now;
+        let cost = routed.as_ref().map_or(NonZeroU32::MIN, |routed| routed.route().cost);
+        self.snapshot.wide.check(client, cost, now).map_err(|limited| self.limited(limited))?;
+        let passage = match routed? {
+            Routed::Open(open) => Passage::Open(open),
+            Routed::Guarded(guarded) => self.key(guarded, path)?,
+        };
+        let body_bytes = || declared_length(self.headers);
+        let admitted = admit(&self.snapshot.wide, passage, client, body_bytes, now);
+        admitted.map_err(|limited| self.limited(limited))
     }
 
     /// Those of HTTP/1 were counted where they were read.
@@ -95,7 +156,7 @@ impl Stages<'_> {
     }
 
     fn guards_paths(&self) -> bool {
-        self.snapshot.routes.guards_paths()
+        self.snapshot.routes.guards_paths() || self.snapshot.ring.guards_paths()
     }
 
     /// Under routes that look at paths the upstream gets the canonical path; otherwise the path passes as it was sent.
@@ -125,6 +186,11 @@ impl Stages<'_> {
             Found::None => Ok(()),
             Found::One(presented) => {
                 self.note(&presented);
+                // The answer is the same; but a good key is exposed now, and that is to be told of.
+                if let Ok(identified) = identify(&self.snapshot.ring, &presented, self.facts.now) {
+                    self.trail.key_state = Some(identified.state());
+                    self.trail.key = Some(Arc::clone(identified.key()));
+                }
                 Err(Refusal::new(Denial::InsecureTransport))
             }
             Found::Several => Err(Refusal::new(Denial::InsecureTransport)),
@@ -138,23 +204,23 @@ impl Stages<'_> {
             let is_405 = denial == Denial::MethodNotAllowed;
             if is_405 { refusal.with_allow(table.allow(self.facts.host_name(), path)) } else { refusal }
         })?;
-        let route: &Arc<Route> = match &routed {
-            Routed::Open(open) => open.route(),
-            Routed::Guarded(guarded) => guarded.route(),
-        };
-        self.trail.route = Some(Arc::clone(route));
+        self.trail.route = Some(Arc::clone(routed.route()));
         Ok(routed)
     }
 
-    fn key(&mut self, guarded: GuardedRoute) -> Result<(Passage, Option<Source>), Refusal> {
+    fn key(&mut self, guarded: GuardedRoute, path: &str) -> Result<Passage, Refusal> {
         let presented = match self.find() {
-            Found::None => {
-                return Ok((Passage::Open(guarded.without_key().map_err(Refusal::new)?), None));
+            Found::None => return guarded.without_key().map(Passage::Open).map_err(Refusal::new),
+            Found::Several => {
+                let sources = self.snapshot.reader.sources.iter().map(|(source, _)| source.clone());
+                self.strip = Strip::All(sources.collect());
+                return Err(Refusal::new(Denial::DuplicateCredential));
             }
-            Found::Several => return Err(Refusal::new(Denial::DuplicateCredential)),
             Found::One(presented) => presented,
         };
-        self.trail.source = Some(Arc::clone(&self.snapshot.reader.source(&presented).1));
+        let (source, name) = self.snapshot.reader.source(&presented);
+        self.trail.source = Some(Arc::clone(name));
+        self.strip = Strip::One(source.clone());
         let identified = identify(&self.snapshot.ring, &presented, self.facts.now).map_err(|rejected| {
             // Made anew for each, so that all of them take as long.
             self.trail.fingerprint = Some(self.snapshot.reader.fingerprint(&presented));
@@ -166,11 +232,22 @@ impl Stages<'_> {
         });
         self.trail.key = Some(Arc::clone(identified.key()));
         self.trail.key_state = Some(Identified::state(&identified));
-        let (source, _) = self.snapshot.reader.source(&presented);
-        Ok((Passage::Keyed(identified, Arc::clone(guarded.route())), Some(source.clone())))
+        self.authorize(identified, &guarded, path).map(Passage::Keyed)
+    }
+
+    fn authorize(&mut self, identified: Identified, guarded: &GuardedRoute, path: &str) -> Result<Authorized, Refusal> {
+        let route = Arc::clone(guarded.route());
+        if route.mode == Mode::Shadow {
+            self.identified = Some(identified.clone());
+        }
+        let asked = Asked { method: &self.facts.method, path, client: self.facts.client(self.conn) };
+        authorize(identified, route, &asked).map_err(Refusal::new)
     }
 
     fn find(&self) -> Found {
+        if let Some(assumed) = self.assumed {
+            return Found::One(assumed.clone());
+        }
         self.snapshot.reader.find(self.headers, self.facts.path_and_query.query())
     }
 
@@ -189,6 +266,6 @@ impl Stages<'_> {
 
     fn limited(&mut self, limited: Limited) -> Refusal {
         self.trail.reading.clone_from(&limited.reading);
-        Refusal::new(limited.denial).with_reading(limited.reading)
+        Refusal::limited(limited)
     }
 }

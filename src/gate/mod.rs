@@ -95,9 +95,10 @@ pub fn handle(
 
     let Decision { verdict, trail } = decide(snapshot, &facts, readable, conn, &fields);
     let settings = Arc::clone(&snapshot.settings);
-    let decided = match &verdict {
-        Ok(_) => Verdict::Allow,
-        Err(refusal) => Verdict::Deny(refusal.denial),
+    let decided = match (&verdict, trail.shadow) {
+        (Ok(_), None) => Verdict::Allow,
+        (Ok(_), Some(denial)) => Verdict::Shadow(denial),
+        (Err(refusal), _) => Verdict::Deny(refusal.denial),
     };
     let (conn, transfer) = (Rc::clone(conn), Transfer::default());
     let record = Record { facts, conn, settings, trail, verdict: decided, transfer, ended_us: 0, duration_us: 0 };
@@ -127,12 +128,13 @@ fn pass_on(
     (mut fields, body): (Fields, ClientBody),
     upgrade: Option<Upgrade>,
 ) -> impl Future<Output = Result<Reply, Abandoned>> + use<> {
-    let Permit { admitted, upstream, credential, mut target } = permit;
+    let Permit { mut admitted, upstream, credential, mut target } = permit;
+    open.hold(admitted.take_underway());
     let settings = &open.record().settings;
-    if let Some(source) = &credential
-        && !settings.forward_credential
-    {
-        credential::strip(source, &mut fields, &mut target);
+    if !settings.forward_credential {
+        for source in credential.sources() {
+            credential::strip(source, &mut fields, &mut target);
+        }
     }
     let upgrade = upgrade.filter(|_| body.is_end_stream());
     let (body, progress) = RequestBody::new(body, &tools.timers, &settings.passing, admitted.route());
@@ -189,8 +191,8 @@ fn prepare(headers: &mut Fields, record: &Record, admitted: &Admitted, upstream:
 }
 
 /// The upstream has agreed to another protocol: the exchange ends with that, and the tunnel begins.
-fn switch(tools: &Tools, admitted: &Admitted, open: Open, answer: Answer<AnswerBody>, upgrade: Upgrade) -> Reply {
-    let record = OpenTunnel::behind(open.record(), open.closer());
+fn switch(tools: &Tools, admitted: &Admitted, mut open: Open, answer: Answer<AnswerBody>, upgrade: Upgrade) -> Reply {
+    let record = OpenTunnel::behind(&mut open);
     let busy = open.record().conn.activity.begin();
     let Answer { status, fields, body } = answer;
     let tunnel = body

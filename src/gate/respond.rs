@@ -1,6 +1,7 @@
 //! The one place that turns a cause into a response: refusals as RFC 9457 problems, answers with our headers on them.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
@@ -11,7 +12,7 @@ use http::{Method, StatusCode, Version};
 
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
-use crate::admit::Admitted;
+use crate::admit::{Admitted, Limited};
 use crate::limits::Reading;
 use crate::limits::report::{policy_header, set_headers, set_retry_after};
 use crate::observe::line::push_escaped;
@@ -38,12 +39,14 @@ pub struct Refusal {
     pub denial: Denial,
     allow: Option<HeaderValue>,
     reading: Option<Reading>,
+    /// `RateLimit-Policy`, where more is said than that of the reading.
+    policies: Option<Arc<HeaderValue>>,
 }
 
 impl Refusal {
     /// A refusal that needs no more words.
     pub const fn new(denial: Denial) -> Self {
-        Self { denial, allow: None, reading: None }
+        Self { denial, allow: None, reading: None, policies: None }
     }
 
     /// A 405 names the methods that would be taken.
@@ -52,8 +55,9 @@ impl Refusal {
     }
 
     /// A 429 names the limit.
-    pub fn with_reading(self, reading: Option<Reading>) -> Self {
-        Self { reading, ..self }
+    pub fn limited(limited: Limited) -> Self {
+        let Limited { denial, reading, policies } = limited;
+        Self { denial, allow: None, reading, policies }
     }
 }
 
@@ -75,8 +79,7 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Answer<Res
         headers.set(ALLOW, allow.clone());
     }
     if let Some(reading) = &refusal.reading {
-        let own = record.trail.key.as_ref().filter(|_| refusal.denial == Denial::RateLimited);
-        let policies = own.map_or_else(|| policy_header([&*reading.policy]), |key| key.policies().cloned());
+        let policies = refusal.policies.as_deref().cloned().or_else(|| policy_header([&*reading.label]));
         set_headers(&mut headers, record.settings.families, reading, policies.as_ref());
         set_retry_after(&mut headers, reading);
     }
@@ -141,8 +144,7 @@ fn dress(status: StatusCode, headers: &mut Fields, open: &mut Open, admitted: &A
     }
     let record = open.record();
     if let Some(reading) = admitted.reading() {
-        let policies = admitted.key().and_then(|key| key.policies());
-        set_headers(headers, record.settings.families, reading, policies);
+        set_headers(headers, record.settings.families, reading, admitted.policies());
     }
     set_audit_headers(headers, record);
     open.transfer().status = Some(status.as_u16());
@@ -184,7 +186,7 @@ fn problem(refusal: &Refusal, status: StatusCode, record: &Record) -> Bytes {
     put("\"");
     if let Some(reading) = &refusal.reading {
         out.extend_from_slice(b",\"violated-policies\":[\"");
-        push_escaped(&mut out, reading.policy.text.as_bytes());
+        push_escaped(&mut out, reading.label.text.as_bytes());
         out.extend_from_slice(b"\"]");
     }
     out.extend_from_slice(b"}\n");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,11 @@ use crate::vocab::digest::{Digest, Pepper};
 use crate::vocab::fields::Fields;
 use crate::vocab::secret::Secret;
 
-/// 2026-11-22T00:00:00Z
+mod policy;
+
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+
+/// 2026-11-22T00:00:00Z, a Sunday
 const START: Duration = Duration::from_secs(1_795_305_600);
 
 struct World {
@@ -218,9 +223,9 @@ fn a_refusal_by_one_limit_spends_nothing_of_the_others() {
     assert_eq!(world.with_key("b"), "allowed", "the total still has the one that a's refusals did not take");
     assert_eq!(world.with_key("b"), "total_limited");
     let bucket = &world.snapshot.ring.keys()[1].buckets[0];
-    assert_eq!(bucket.read(world.clock.mono()).remaining, 8, "the total's refusals took nothing from b");
+    assert_eq!(bucket.read(ONE, world.clock.mono()).remaining, 8, "the total's refusals took nothing from b");
     let day = &world.snapshot.ring.keys()[0].buckets[1];
-    assert_eq!(day.read(world.clock.mono()).remaining, 2, "nor a's hour from a's day");
+    assert_eq!(day.read(ONE, world.clock.mono()).remaining, 2, "nor a's hour from a's day");
 }
 
 #[test]
@@ -320,7 +325,7 @@ fn routes_say_whether_a_key_is_looked_at() {
         assert_eq!(world.reason(&ask), reason, "{method} {target} {headers:?}");
     }
     let open = world.ask(&Ask { target: "/open/", headers: good, ..Ask::default() });
-    assert!(open.trail.key.is_none() && open.verdict.is_ok_and(|permit| permit.credential.is_none()));
+    assert!(open.trail.key.is_none() && open.verdict.is_ok_and(|permit| permit.credential.sources().is_empty()));
 }
 
 #[test]

@@ -4,9 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderName, HeaderValue};
 
-use crate::config::gateway::Identity;
-use crate::config::keyfile::{KeySpec, KeyState};
-use crate::limits::ledger::Buckets;
+use crate::config::gateway::{Identity, Mode};
+use crate::config::keyfile::{KeySpec, KeyState, Rules};
+use crate::limits::account::{Account, Accounts};
+use crate::limits::ledger::{Buckets, Holding};
+use crate::limits::quota::QuotaPolicy;
+use crate::limits::report::Label;
 use crate::vocab::digest::Fingerprint;
 
 /// One key. There may be a million of them, most of which nobody uses. With the counts of its `Arc` it takes a cache line
@@ -30,6 +33,7 @@ const _: () = assert!(size_of::<Key>() + 2 * size_of::<usize>() == 96, "a key is
 
 /// What only requests need: made by a key's first one.
 struct Used {
+    account: Arc<Account>,
     identity: Box<[(HeaderName, HeaderValue)]>,
     rendered: OnceLock<Box<[u8]>>,
     fingerprint: OnceLock<Fingerprint>,
@@ -37,37 +41,56 @@ struct Used {
 
 /// What many keys have in common.
 pub(super) struct Common {
-    /// `RateLimit-Policy` of their limits.
+    /// What its entry says beyond its life and its rates.
+    rules: Option<Arc<Rules>>,
+    quota: Option<Arc<QuotaPolicy>>,
+    /// How many requests may be underway: `units` of it.
+    concurrency: Option<Arc<Label>>,
+    /// `RateLimit-Policy` of all their limits.
     policies: Option<Arc<HeaderValue>>,
     /// The headers that tell the upstream of them.
     names: Arc<Identity>,
+    accounts: Arc<Accounts>,
 }
 
 impl Common {
-    /// The `last` one if it says the same, and mostly it does; otherwise a new one, which is the last from then on.
-    pub(super) fn next(
-        last: &mut Option<Arc<Self>>,
-        policies: Option<Arc<HeaderValue>>,
-        names: &Arc<Identity>,
-    ) -> Arc<Self> {
-        let same = |it: &&Arc<Self>| it.policies.as_ref().map(Arc::as_ptr) == policies.as_ref().map(Arc::as_ptr);
-        let common = last.as_ref().filter(same).cloned();
-        let common = common.unwrap_or_else(|| Arc::new(Self { policies, names: Arc::clone(names) }));
+    /// The `last` one if it says the same, and mostly it does; otherwise this one, which is the last from then on.
+    pub(super) fn or_last(self, last: &mut Option<Arc<Self>>) -> Arc<Self> {
+        let common = last.as_ref().filter(|it| it.says_the_same(&self)).cloned();
+        let common = common.unwrap_or_else(|| Arc::new(self));
         *last = Some(Arc::clone(&common));
         common
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+            a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
+        }
+        same(self.policies.as_ref(), other.policies.as_ref())
+            && same(self.rules.as_ref(), other.rules.as_ref())
+            && same(self.quota.as_ref(), other.quota.as_ref())
+            && same(self.concurrency.as_ref(), other.concurrency.as_ref())
     }
 }
 
 impl Key {
-    /// Brings an entry to life with the buckets that are its own.
-    pub(super) fn new(spec: Arc<KeySpec>, buckets: Buckets, common: Arc<Common>) -> Self {
+    /// Brings an entry to life with what is its own of limits. `last` is what the key before it has in common with others.
+    pub(super) fn new(
+        spec: Arc<KeySpec>,
+        holding: Holding,
+        (names, accounts): (&Arc<Identity>, &Arc<Accounts>),
+        last: &mut Option<Arc<Common>>,
+    ) -> Self {
+        let Holding { buckets, quota, concurrency, policies } = holding;
+        let (names, accounts) = (Arc::clone(names), Arc::clone(accounts));
+        let common = Common { rules: spec.rules.clone(), quota, concurrency, policies, names, accounts };
         Self {
             buckets,
             state: spec.state,
             not_before_us: spec.not_before.map_or(i64::MIN, |t| t.as_microsecond()),
             expires_us: spec.expires.map_or(i64::MAX, |t| t.as_microsecond()),
             spec,
-            common,
+            common: common.or_last(last),
             used: OnceLock::new(),
         }
     }
@@ -88,8 +111,38 @@ impl Key {
     }
 
     /// `RateLimit-Policy`, if it has limits.
-    pub fn policies(&self) -> Option<&HeaderValue> {
-        self.common.policies.as_deref()
+    pub fn policies(&self) -> Option<&Arc<HeaderValue>> {
+        self.common.policies.as_ref()
+    }
+
+    /// What its entry says beyond its life and its rates.
+    pub fn rules(&self) -> Option<&Rules> {
+        self.common.rules.as_deref()
+    }
+
+    /// What routes may ask for.
+    pub fn roles(&self) -> &[Box<str>] {
+        &self.spec.roles
+    }
+
+    /// Its own quota, or that of its plan.
+    pub fn quota(&self) -> Option<&QuotaPolicy> {
+        self.common.quota.as_deref()
+    }
+
+    /// How many of its requests may be underway: `units` of this.
+    pub fn concurrency(&self) -> Option<&Arc<Label>> {
+        self.common.concurrency.as_ref()
+    }
+
+    /// Its limits are counted and told of, and not meant.
+    pub fn is_shadow(&self) -> bool {
+        self.rules().is_some_and(|rules| rules.mode == Mode::Shadow)
+    }
+
+    /// What it has used beyond its buckets.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.used().account
     }
 
     /// What the upstream is told of it.
@@ -110,7 +163,8 @@ impl Key {
     fn used(&self) -> &Used {
         self.used.get_or_init(|| {
             let identity = identity_headers(&self.spec, &self.common.names);
-            Box::new(Used { identity, rendered: OnceLock::new(), fingerprint: OnceLock::new() })
+            let account = self.common.accounts.of(&self.spec.id);
+            Box::new(Used { account, identity, rendered: OnceLock::new(), fingerprint: OnceLock::new() })
         })
     }
 }

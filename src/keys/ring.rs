@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::key::{Common, Key};
+use super::key::Key;
 use crate::config::gateway::{Gateway, Identity, Plan};
-use crate::config::keyfile::{KeyFile, StoredHash};
+use crate::config::keyfile::{KeyFile, KeySpec, Rules, StoredHash};
 use crate::credential::Presented;
 use crate::limits::Ledger;
+use crate::limits::ledger::Grant;
 use crate::vocab::digest::Digest;
 use crate::vocab::former::Former;
 
@@ -23,6 +24,8 @@ pub struct Ring {
     /// The key file, and whether there was a pepper.
     made_from: (Digest, bool),
     terms: Terms,
+    guards_paths: bool,
+    names_networks: bool,
 }
 
 /// What keys depend on beside their entries.
@@ -80,6 +83,7 @@ impl Ring {
         }
         let former = before.map_or(&[][..], |ring| &ring.keys);
         let mut former = Former::new(former, |key| key.id());
+        let accounts = Arc::clone(ledger.accounts());
         let mut common = None;
         let mut keys = Vec::with_capacity(file.keys.len());
         let mut slots = Vec::with_capacity(file.keys.len());
@@ -92,11 +96,9 @@ impl Ring {
             }
             let was = former.take(&spec.id, |key| Arc::ptr_eq(&key.spec, spec));
             let key = was.filter(|was| same_terms && Arc::ptr_eq(&was.spec, spec)).cloned().unwrap_or_else(|| {
-                let rates = spec.limits.as_deref().or(plan.flatten().map(|plan| plan.limits.as_slice()));
                 let held = was.map(|was| &*was.buckets);
-                let holding = ledger.holding(&spec.id, rates.unwrap_or_default(), held.unwrap_or_default());
-                let common = Common::next(&mut common, holding.policies, &terms.names);
-                Arc::new(Key::new(Arc::clone(spec), holding.buckets, common))
+                let holding = ledger.holding(&spec.id, grant(spec, plan.flatten()), held.unwrap_or_default());
+                Arc::new(Key::new(Arc::clone(spec), holding, (&terms.names, &accounts), &mut common))
             });
             slots.push(Slot { hash: spec.hash, holder: Holder::Current(Arc::clone(&key)) });
             slots.extend(spec.previous.iter().map(|p| Slot {
@@ -110,7 +112,11 @@ impl Ring {
         let quarantined = file.quarantined.iter().flat_map(|q| &q.hashes);
         slots.extend(quarantined.map(|hash| Slot { hash: *hash, holder: Holder::Quarantined }));
         let made_from = (file.digest, has_pepper);
-        Arc::new(Self { index: index(&slots), slots: slots.into(), keys: keys.into(), made_from, terms })
+        let any = |has: fn(&Rules) -> bool| keys.iter().any(|key: &Arc<Key>| key.rules().is_some_and(has));
+        let guards_paths = any(|rules| rules.paths.is_some());
+        let names_networks = any(|rules| rules.networks.is_some());
+        let (index, slots, keys) = (index(&slots), slots.into(), keys.into());
+        Arc::new(Self { index, slots, keys, made_from, terms, guards_paths, names_networks })
     }
 
     /// The entry whose hash this key has. Both digests are looked for, whichever the entries use.
@@ -142,9 +148,29 @@ impl Ring {
         None
     }
 
+    /// Some key may only use certain paths.
+    pub const fn guards_paths(&self) -> bool {
+        self.guards_paths
+    }
+
+    /// Some key may only be used from certain networks.
+    pub const fn names_networks(&self) -> bool {
+        self.names_networks
+    }
+
     /// Good keys, in file order.
     pub fn keys(&self) -> &[Arc<Key>] {
         &self.keys
+    }
+}
+
+/// What an entry says goes before what its plan says.
+fn grant<'a>(spec: &'a KeySpec, plan: Option<&'a Plan>) -> Grant<'a> {
+    let rules = spec.rules.as_deref();
+    Grant {
+        rates: spec.limits.as_deref().or(plan.map(|plan| plan.limits.as_slice())).unwrap_or_default(),
+        quota: rules.and_then(|rules| rules.quota.as_ref()).or(plan.and_then(|plan| plan.quota.as_ref())),
+        concurrency: rules.and_then(|rules| rules.concurrency).or(plan.and_then(|plan| plan.concurrency)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a ring takes over from the one before.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +37,13 @@ impl Rings {
     /// Empties every bucket of the key.
     fn spend(&self, key: &Key) {
         for bucket in &key.buckets {
-            while bucket.take(self.clock.mono()).is_some() {}
+            while bucket.take(NonZeroU32::MIN, self.clock.mono()).is_some() {}
         }
     }
 
     /// What its buckets hold.
     fn left(&self, key: &Key) -> Vec<u64> {
-        key.buckets.iter().map(|bucket| bucket.read(self.clock.mono()).remaining).collect()
+        key.buckets.iter().map(|bucket| bucket.read(NonZeroU32::MIN, self.clock.mono()).remaining).collect()
     }
 }
 

@@ -1,6 +1,7 @@
-//! `limits.per_ip`: one bucket per client address, in a table that cannot be grown without end.
+//! `limits.per_ip` and `limits.open`: one bucket per client address, in a table that cannot be grown without end.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -70,28 +71,28 @@ impl AddressLimiter {
         &self.policy
     }
 
-    /// How full the client's bucket is at `now`; takes nothing.
-    pub fn read(&self, client: Client, now: u64) -> Reading {
+    /// How full the client's bucket is at `now`, for a request that takes `cost` units; takes nothing.
+    pub fn read(&self, client: Client, cost: NonZeroU32, now: u64) -> Reading {
         match self.seen.get(&client) {
-            Some(cell) => self.policy.read(&cell, now),
-            None if self.is_full() => self.policy.read(&self.overflow, now),
-            None => self.policy.read(&Cell::default(), now),
+            Some(cell) => self.policy.read(&cell, cost, now),
+            None if self.is_full() => self.policy.read(&self.overflow, cost, now),
+            None => self.policy.read(&Cell::default(), cost, now),
         }
     }
 
-    /// Takes one unit of the client's bucket at `now`, if there is one.
-    pub fn take(&self, client: Client, now: u64) -> Option<Taken> {
+    /// Takes `cost` units of the client's bucket at `now`, if there are as many.
+    pub fn take(&self, client: Client, cost: NonZeroU32, now: u64) -> Option<Taken> {
         if let Some(cell) = self.seen.get(&client) {
-            return self.policy.take(&cell, now);
+            return self.policy.take(&cell, cost, now);
         }
         if self.is_full() {
-            return self.policy.take(&self.overflow, now);
+            return self.policy.take(&self.overflow, cost, now);
         }
         let cell = self.seen.entry(client).or_insert_with(|| {
             self.count.fetch_add(1, Ordering::AcqRel);
             Cell::default()
         });
-        self.policy.take(&cell, now)
+        self.policy.take(&cell, cost, now)
     }
 
     /// Gives back what was just taken for a request that a wider limit then refused. What came out of the bucket that
@@ -115,12 +116,13 @@ impl AddressLimiter {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use super::*;
     use crate::vocab::clock::Clock;
     use crate::vocab::units::Rate;
+
+    const ONE: NonZeroU32 = NonZeroU32::MIN;
 
     fn limiter(capacity: usize) -> (AddressLimiter, Clock) {
         let clock = Clock::manual(Duration::ZERO);
@@ -145,7 +147,11 @@ mod tests {
             ("2001:db8:0:1::1", 2),
         ] {
             let client = client(address);
-            assert_eq!((0..5).filter(|_| limiter.take(client, clock.mono()).is_some()).count(), admitted, "{address}");
+            assert_eq!(
+                (0..5).filter(|_| limiter.take(client, ONE, clock.mono()).is_some()).count(),
+                admitted,
+                "{address}"
+            );
         }
     }
 
@@ -153,15 +159,15 @@ mod tests {
     fn a_full_table_throttles_newcomers_together_and_forgets_nobody() {
         let (limiter, clock) = limiter(10);
         for n in 0..10 {
-            assert!(limiter.take(client(&format!("10.0.0.{n}")), clock.mono()).is_some());
+            assert!(limiter.take(client(&format!("10.0.0.{n}")), ONE, clock.mono()).is_some());
         }
         let newcomers =
-            (0..100).filter(|n| limiter.take(client(&format!("10.0.1.{n}")), clock.mono()).is_some()).count();
+            (0..100).filter(|n| limiter.take(client(&format!("10.0.1.{n}")), ONE, clock.mono()).is_some()).count();
         assert_eq!(newcomers, 2);
-        assert!(limiter.take(client("10.0.0.3"), clock.mono()).is_some(), "a known address keeps what it had");
-        assert!(limiter.take(client("10.0.0.3"), clock.mono()).is_none(), "and no more");
+        assert!(limiter.take(client("10.0.0.3"), ONE, clock.mono()).is_some(), "a known address keeps what it had");
+        assert!(limiter.take(client("10.0.0.3"), ONE, clock.mono()).is_none(), "and no more");
         clock.advance(Duration::from_secs(120));
         limiter.sweep(clock.mono());
-        assert!(limiter.take(client("10.0.1.1"), clock.mono()).is_some() && limiter.seen.len() == 1);
+        assert!(limiter.take(client("10.0.1.1"), ONE, clock.mono()).is_some() && limiter.seen.len() == 1);
     }
 }

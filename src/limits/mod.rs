@@ -1,9 +1,11 @@
-//! How much: buckets on governor, and the ledger that keeps them across reloads. `admit` charges them.
+//! How much: buckets on governor, quotas, requests underway, and what keeps them across reloads. `admit` charges them.
 
+pub mod account;
 pub mod address;
 pub mod bucket;
 pub mod ledger;
 pub mod policy;
+pub mod quota;
 pub mod report;
 
 pub use bucket::Bucket;

@@ -12,18 +12,14 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
-use super::report::Reading;
+use super::report::{Counts, Label, Reading};
 use crate::vocab::units::Rate;
 
 /// A policy, shared by every bucket that has it: one limiter, however many keys.
 #[derive(Debug)]
 pub struct Policy {
-    /// As written: its name.
-    pub text: Arc<str>,
-    /// `q`
-    pub units: u32,
-    /// `w`, seconds.
-    pub window_s: u64,
+    /// What it is called in headers and lines.
+    pub label: Arc<Label>,
     interval: u64,
     depth: u64,
     limiter: RateLimiter<Cell, Cells, Ticks, NoOpMiddleware<Tick>>,
@@ -32,9 +28,12 @@ pub struct Policy {
 /// A refill longer than this (about 146 years) cannot be told from never, and keeps the arithmetic inside 64 bits.
 const FULL_REFILL_MAX: u64 = u64::MAX / 4;
 
-/// Proof that one unit was taken from a cell; [`Policy::give_back`] undoes it.
+/// Proof that units were taken from a cell; [`Policy::give_back`] undoes it.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken(u64);
+pub struct Taken {
+    arrival: u64,
+    cost: NonZeroU32,
+}
 
 impl Policy {
     /// The arithmetic of `rate`. The refill interval is rounded up: never one request more than was written.
@@ -47,38 +46,55 @@ impl Policy {
             .unwrap_or_else(|| Quota::per_second(burst))
             .allow_burst(burst);
         Self {
-            text: Arc::clone(&rate.text),
-            units: rate.units.get(),
-            window_s: rate.window.as_secs().max(1),
+            label: Arc::new(Label {
+                text: Arc::clone(&rate.text),
+                units: rate.units.get().into(),
+                window_s: Some(rate.window.as_secs().max(1)),
+                counts: Counts::Requests,
+            }),
             interval,
             depth,
             limiter: RateLimiter::new(quota, Cells, Ticks),
         }
     }
 
-    /// How full a cell is at `now`, nanoseconds of the process's clock; takes nothing.
-    pub(super) fn read(self: &Arc<Self>, cell: &Cell, now: u64) -> Reading {
+    /// As written.
+    pub fn text(&self) -> &Arc<str> {
+        &self.label.text
+    }
+
+    /// Units that it holds when it is full.
+    pub const fn depth(&self) -> u64 {
+        self.depth
+    }
+
+    /// How full a cell is at `now`, nanoseconds of the process's clock, for a request that takes `cost` units; takes nothing.
+    pub(super) fn read(&self, cell: &Cell, cost: NonZeroU32, now: u64) -> Reading {
         let owed = cell.arrival().saturating_sub(now);
         let free = (self.depth * self.interval).saturating_sub(owed);
         let remaining = free / self.interval;
-        let wait = owed.saturating_sub((self.depth - 1) * self.interval);
-        Reading { policy: Arc::clone(self), remaining, wait, refill: owed }
+        let cost = u64::from(cost.get());
+        // More than it ever holds: it does not help to wait longer than until it is full.
+        let wait = owed.saturating_sub(self.depth.saturating_sub(cost) * self.interval);
+        Reading { label: Arc::clone(&self.label), remaining, enough: remaining >= cost, wait, refill: owed }
     }
 
-    /// Takes one unit at `now`, if there is one.
-    pub(super) fn take(&self, cell: &Cell, now: u64) -> Option<Taken> {
+    /// Takes `cost` units at `now`, if there are as many.
+    pub(super) fn take(&self, cell: &Cell, cost: NonZeroU32, now: u64) -> Option<Taken> {
         NOW.set(now);
-        self.limiter.check_key(cell).ok()?;
-        Some(Taken(cell.arrival()))
+        // The outer error: more than it ever holds.
+        self.limiter.check_key_n(cell, cost).ok()?.ok()?;
+        Some(Taken { arrival: cell.arrival(), cost })
     }
 
-    /// Gives back a unit that was just taken for a request that a wider limit then refused. If the cell was set anew since
+    /// Gives back the units that were just taken for a request that a wider limit then refused. If the cell was set anew since
     /// (it had run empty of debts), it is no whole number of units later than what was taken, and nothing is given back:
     /// rather one too few than one too many.
     pub(super) fn give_back(&self, cell: &Cell, taken: Taken) {
         let _ = cell.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |current| {
-            let later = current.checked_sub(taken.0)?;
-            later.is_multiple_of(self.interval).then(|| current.saturating_sub(self.interval))
+            let later = current.checked_sub(taken.arrival)?;
+            let given = self.interval.saturating_mul(taken.cost.get().into());
+            later.is_multiple_of(self.interval).then(|| current.saturating_sub(given))
         });
     }
 }

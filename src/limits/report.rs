@@ -6,32 +6,55 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
 
-use super::policy::Policy;
 use crate::vocab::fields::Fields;
 use crate::vocab::units::push_number;
 
-/// One bucket at one moment.
+/// What a limit is called, whichever way it counts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its name: a rate as written, a quota's period.
+    pub text: Arc<str>,
+    /// `q`
+    pub units: u64,
+    /// `w`, seconds; `None` where not every window has as many.
+    pub window_s: Option<u64>,
+    /// `qu`
+    pub counts: Counts,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Requests, by their cost.
+    Requests,
+    /// Requests that are underway.
+    Concurrent,
+}
+
+/// One limit at one moment.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// Whose.
-    pub policy: Arc<Policy>,
+    pub label: Arc<Label>,
     /// Units that it would admit at once.
     pub remaining: u64,
-    /// Nanoseconds until it admits one; 0 = now.
+    /// They are enough for the request that asks.
+    pub enough: bool,
+    /// Nanoseconds until they are; 0 = now.
     pub wait: u64,
     /// Nanoseconds until it is full.
     pub refill: u64,
 }
 
 impl Reading {
-    /// Seconds until one is admitted, rounded up, at least 1 (`Retry-After`).
+    /// Seconds until it admits the request, rounded up, at least 1 (`Retry-After`).
     pub fn retry_after_s(&self) -> u64 {
         seconds_up(self.wait).max(1)
     }
 
-    /// `t`, and `limit.reset_s`: seconds until it is full; where it admits nothing, until it admits one.
+    /// `t`, and `limit.reset_s`: seconds until it is full; where it admits nothing, until it does.
     pub fn reset_s(&self) -> u64 {
-        if self.remaining == 0 { self.retry_after_s() } else { seconds_up(self.refill) }
+        if self.remaining == 0 || !self.enough { self.retry_after_s() } else { seconds_up(self.refill) }
     }
 
     /// Of two readings, the one nearer exhaustion: fewer units left, then the longer wait for new ones.
@@ -60,14 +83,26 @@ static X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// `RateLimit-Policy: "100/s";q=100;w=1, …` (draft-ietf-httpapi-ratelimit-headers-11 §3), made once per key.
-pub fn policy_header<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Option<HeaderValue> {
-    let mut text = String::new();
-    for policy in policies {
-        let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{separator}\"{}\";q={};w={}", policy.text, policy.units, policy.window_s);
-    }
+/// `RateLimit-Policy: "100/s";q=100;w=1, …` (draft-ietf-httpapi-ratelimit-headers-11 §3).
+pub fn policy_header<'a>(labels: impl IntoIterator<Item = &'a Label>) -> Option<HeaderValue> {
+    let text = policy_text(labels);
     if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
+}
+
+/// The value of [`policy_header`]; empty where there are no policies.
+pub(super) fn policy_text<'a>(labels: impl IntoIterator<Item = &'a Label>) -> String {
+    let mut text = String::new();
+    for label in labels {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{separator}\"{}\";q={}", label.text, label.units);
+        if let Some(seconds) = label.window_s {
+            let _ = write!(text, ";w={seconds}");
+        }
+        if label.counts == Counts::Concurrent {
+            text.push_str(";qu=\"concurrent-requests\"");
+        }
+    }
+    text
 }
 
 /// Sets the fields of every family that is on, over whatever the upstream sent.
@@ -81,7 +116,7 @@ pub fn set_headers(headers: &mut Fields, families: Families, reading: &Reading, 
         }
     }
     if families.x_ratelimit {
-        headers.set(&X_LIMIT, reading.policy.units.into());
+        headers.set(&X_LIMIT, reading.label.units.into());
         headers.set(&X_REMAINING, reading.remaining.into());
         headers.set(&X_RESET, reading.reset_s().into());
     }
@@ -89,7 +124,7 @@ pub fn set_headers(headers: &mut Fields, families: Families, reading: &Reading, 
 
 /// `"100/s";r=42;t=1`. Without `format!`: it is made for every request of a key that has limits.
 fn ratelimit(reading: &Reading) -> Result<HeaderValue, InvalidHeaderValue> {
-    let name = reading.policy.text.as_bytes();
+    let name = reading.label.text.as_bytes();
     let mut text = Vec::with_capacity(name.len() + 48);
     text.push(b'"');
     text.extend_from_slice(name);
@@ -111,21 +146,21 @@ pub fn set_retry_after(headers: &mut Fields, reading: &Reading) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocab::units::Rate;
-    use std::num::NonZeroU32;
-    use std::time::Duration;
 
-    fn policy(text: &str, units: u32, window_s: u64) -> Arc<Policy> {
-        let units = NonZeroU32::new(units).expect("not zero");
-        let window = Duration::from_secs(window_s);
-        let rate = Rate { text: text.into(), units, window, burst: units };
-        Arc::new(Policy::new(&rate))
+    fn label(text: &str, units: u64, window_s: u64) -> Label {
+        Label { text: text.into(), units, window_s: Some(window_s), counts: Counts::Requests }
+    }
+
+    fn reading(label: Label, remaining: u64, wait: u64, refill: u64) -> Reading {
+        Reading { label: Arc::new(label), remaining, enough: remaining > 0, wait, refill }
     }
 
     #[test]
     fn fields_have_the_forms_of_the_draft() {
-        let reading = Reading { policy: policy("100/s", 100, 1), remaining: 42, wait: 0, refill: 580_000_000 };
-        let policies = policy_header([&*policy("100/s", 100, 1), &*policy("600/5m", 600, 300)]);
+        let reading = reading(label("100/s", 100, 1), 42, 0, 580_000_000);
+        let month = Label { window_s: None, ..label("month", 5, 1) };
+        let at_once = Label { counts: Counts::Concurrent, window_s: None, ..label("concurrency", 8, 1) };
+        let policies = policy_header([&label("100/s", 100, 1), &label("600/5m", 600, 300), &month, &at_once]);
         let mut headers = Fields::new();
         set_headers(&mut headers, Families { ratelimit: true, x_ratelimit: true }, &reading, policies.as_ref());
         let line = |name| {
@@ -136,7 +171,10 @@ mod tests {
             headers.get(&RATELIMIT).is_some_and(HeaderValue::is_sensitive),
             "HTTP/2 remembers what is another one every time"
         );
-        assert_eq!(line("ratelimit-policy"), r#""100/s";q=100;w=1, "600/5m";q=600;w=300"#);
+        assert_eq!(
+            line("ratelimit-policy"),
+            r#""100/s";q=100;w=1, "600/5m";q=600;w=300, "month";q=5, "concurrency";q=8;qu="concurrent-requests""#
+        );
         assert_eq!(
             [line("x-ratelimit-limit"), line("x-ratelimit-remaining"), line("x-ratelimit-reset")],
             ["100", "42", "1"]
@@ -146,7 +184,7 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up_and_never_zero() {
         for (wait, seconds) in [(0, 1), (1, 1), (1_000_000_000, 1), (1_000_000_001, 2), (59_999_999_999, 60)] {
-            let reading = Reading { policy: policy("1/m", 1, 60), remaining: 0, wait, refill: wait };
+            let reading = reading(label("1/m", 1, 60), 0, wait, wait);
             assert_eq!((reading.retry_after_s(), reading.reset_s()), (seconds, seconds));
         }
     }

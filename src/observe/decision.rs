@@ -9,18 +9,17 @@ use crate::request::{ConnFacts, Forwarded, RequestId, Transport};
 use crate::upstream::body::Progress;
 use crate::vocab::denial::{Denial, Fault};
 
-/// `throttle` where a limit refused, else `decision`.
+/// `throttle` where a limit refused, or would have in shadow mode, else `decision`.
 pub(super) fn event(record: &Record) -> &'static str {
     match record.verdict {
-        Verdict::Deny(denial) if denial.is_throttle() => "throttle",
-        Verdict::Deny(_) | Verdict::Allow => "decision",
+        Verdict::Deny(denial) | Verdict::Shadow(denial) if denial.is_throttle() => "throttle",
+        Verdict::Deny(_) | Verdict::Shadow(_) | Verdict::Allow => "decision",
     }
 }
 
 /// Every field that applies.
 pub(super) fn write(line: &mut Line<'_>, record: &Record) {
-    let decision = if record.is_refused() { "deny" } else { "allow" };
-    line.word(name!("decision"), decision).word(name!("reason"), record.reason());
+    line.word(name!("decision"), record.decision()).word(name!("reason"), record.reason());
     if let Some(fault) = record.fault() {
         line.word(name!("fault"), fault.as_str());
     }
@@ -30,8 +29,8 @@ pub(super) fn write(line: &mut Line<'_>, record: &Record) {
     write_request(line, record);
     write_transfer(line, record);
     if let Some(reading) = &record.trail.reading {
-        line.word(name!("limit.policy"), &reading.policy.text)
-            .number(name!("limit.limit"), reading.policy.units.into())
+        line.word(name!("limit.policy"), &reading.label.text)
+            .number(name!("limit.limit"), reading.label.units)
             .number(name!("limit.remaining"), reading.remaining)
             .number(name!("limit.reset_s"), reading.reset_s());
     }

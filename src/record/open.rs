@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::tunnel::TunnelRecord;
 use crate::keys::Key;
 use crate::limits::Reading;
+use crate::limits::account::Underway;
 use crate::request::{Busy, ConnFacts, Facts};
 use crate::route::Route;
 use crate::snapshot::Settings;
@@ -51,6 +52,10 @@ pub struct Trail {
     pub key_state: Option<&'static str>,
     /// The limit nearest exhaustion, or the one that refused.
     pub reading: Option<Reading>,
+    /// What it would have been refused for, were it not for shadow mode.
+    pub shadow: Option<Denial>,
+    /// Units that it took from every limit and quota.
+    pub charged: u32,
 }
 
 /// What was decided.
@@ -60,6 +65,8 @@ pub enum Verdict {
     Allow,
     /// It may not.
     Deny(Denial),
+    /// It may not, and passes because of shadow mode.
+    Shadow(Denial),
 }
 
 /// What became of it.
@@ -133,11 +140,30 @@ impl Outcome {
 }
 
 impl Record {
+    /// The log's `decision`.
+    pub const fn decision(&self) -> &'static str {
+        match (self.verdict, self.is_refused()) {
+            (_, true) => "deny",
+            (Verdict::Shadow(_), false) => "shadow_deny",
+            (Verdict::Allow | Verdict::Deny(_), false) => "allow",
+        }
+    }
+
     /// The log's `reason`.
     pub const fn reason(&self) -> &'static str {
+        match self.denial() {
+            Some(denial) => denial.reason(),
+            None => "allowed",
+        }
+    }
+
+    /// What it was, or would have been, refused for, or what it failed for.
+    pub const fn denial(&self) -> Option<Denial> {
         match (self.verdict, self.transfer.failure) {
-            (Verdict::Deny(denial), _) | (Verdict::Allow, Some(denial)) => denial.reason(),
-            (Verdict::Allow, None) => "allowed",
+            // What the client did wrong later is why it was refused; what the upstream did is in `fault` and `outcome`.
+            (Verdict::Shadow(_), Some(denial)) if matches!(denial.fault(), Fault::Client) => Some(denial),
+            (Verdict::Deny(denial) | Verdict::Shadow(denial), _) | (Verdict::Allow, Some(denial)) => Some(denial),
+            (Verdict::Allow, None) => None,
         }
     }
 
@@ -145,19 +171,19 @@ impl Record {
     pub const fn is_refused(&self) -> bool {
         match (self.verdict, self.transfer.failure) {
             (Verdict::Deny(_), _) => true,
-            (Verdict::Allow, Some(denial)) => matches!(denial.fault(), Fault::Client),
-            (Verdict::Allow, None) => false,
+            (Verdict::Allow | Verdict::Shadow(_), Some(denial)) => matches!(denial.fault(), Fault::Client),
+            (Verdict::Allow | Verdict::Shadow(_), None) => false,
         }
     }
 
     /// Whose fault it is that the client did not get its response, if it did not.
     pub const fn fault(&self) -> Option<Fault> {
         match (self.verdict, self.transfer.failure, self.transfer.outcome) {
-            (Verdict::Deny(denial), ..) | (Verdict::Allow, Some(denial), _) => Some(denial.fault()),
-            (Verdict::Allow, None, Outcome::Complete) => None,
-            (Verdict::Allow, None, Outcome::ClientGone) => Some(Fault::Client),
-            (Verdict::Allow, None, Outcome::UpstreamGone) => Some(Fault::Upstream),
-            (Verdict::Allow, None, Outcome::Timeout(fault)) => Some(fault),
+            (Verdict::Deny(denial), ..) | (_, Some(denial), _) => Some(denial.fault()),
+            (_, None, Outcome::Complete) => None,
+            (_, None, Outcome::ClientGone) => Some(Fault::Client),
+            (_, None, Outcome::UpstreamGone) => Some(Fault::Upstream),
+            (_, None, Outcome::Timeout(fault)) => Some(fault),
         }
     }
 }
@@ -166,6 +192,7 @@ impl Record {
 pub struct Open {
     record: Box<Record>,
     closer: Rc<Closer>,
+    underway: Option<Underway>,
     _busy: Busy,
 }
 
@@ -190,7 +217,17 @@ impl Open {
     /// Opens the record of a request that was just read.
     pub fn new(record: Box<Record>, closer: Rc<Closer>) -> Self {
         let busy = record.conn.activity.begin();
-        Self { record, closer, _busy: busy }
+        Self { record, closer, underway: None, _busy: busy }
+    }
+
+    /// Keeps the exchange's place among the key's requests that are underway, until it is over.
+    pub fn hold(&mut self, underway: Option<Underway>) {
+        self.underway = underway;
+    }
+
+    /// Hands that place on, to whoever lasts longer.
+    pub(super) const fn hand_on(&mut self) -> Option<Underway> {
+        self.underway.take()
     }
 
     /// The exchange's transfer, to be brought up to date.

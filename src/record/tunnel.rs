@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::open::{Closer, Outcome, Record};
+use super::open::{Closer, Open, Outcome};
 use crate::keys::Key;
+use crate::limits::account::Underway;
 use crate::request::{ConnFacts, Forwarded, RequestId};
 use crate::route::Route;
 use crate::upstream::Upstream;
@@ -46,6 +47,7 @@ pub struct OpenTunnel {
     pub record: Box<TunnelRecord>,
     closer: Rc<Closer>,
     began: (u64, i64),
+    _underway: Option<Underway>,
 }
 
 impl TunnelRecord {
@@ -62,7 +64,9 @@ impl TunnelRecord {
 
 impl OpenTunnel {
     /// What an exchange turns into.
-    pub fn behind(exchange: &Record, closer: &Rc<Closer>) -> Self {
+    pub fn behind(open: &mut Open) -> Self {
+        let underway = open.hand_on();
+        let (exchange, closer) = (open.record(), open.closer());
         let record = TunnelRecord {
             request_id: exchange.facts.request_id.clone(),
             key: exchange.trail.key.clone(),
@@ -79,7 +83,12 @@ impl OpenTunnel {
             duration_us: 0,
         };
         let now = closer.clock.now();
-        Self { record: Box::new(record), closer: Rc::clone(closer), began: (now.mono, now.wall_us) }
+        Self {
+            record: Box::new(record),
+            closer: Rc::clone(closer),
+            began: (now.mono, now.wall_us),
+            _underway: underway,
+        }
     }
 }
 

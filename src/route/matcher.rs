@@ -39,7 +39,7 @@ pub(super) fn host_matches(pattern: &HostPattern, host: &str) -> bool {
 }
 
 /// Whether the canonical `path` is one of the pattern's. `/a/*` covers `/a` itself: a guard with a hole at its root is none.
-pub(super) fn path_matches(pattern: &PathPattern, path: &str) -> bool {
+pub fn path_matches(pattern: &PathPattern, path: &str) -> bool {
     match pattern {
         PathPattern::Any => true,
         PathPattern::Exact(exact) => path == exact,

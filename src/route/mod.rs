@@ -4,13 +4,13 @@ mod matcher;
 mod rewrite;
 mod table;
 
-pub use matcher::Preflighted;
+pub use matcher::{Preflighted, path_matches};
 pub use rewrite::Rewrite;
 pub use table::{Route, RouteTable};
 
 use std::sync::Arc;
 
-use crate::config::gateway::{Auth, Preflight};
+use crate::config::gateway::{Auth, Mode, Preflight};
 use crate::request::Facts;
 use crate::vocab::denial::Denial;
 use crate::vocab::fields::Fields;
@@ -31,6 +31,32 @@ pub struct OpenRoute(Arc<Route>);
 /// A route on which keys are looked at.
 #[derive(Clone, Debug)]
 pub struct GuardedRoute(Arc<Route>);
+
+/// A route on which nothing is refused that may pass in shadow mode: the proof that it is one.
+#[derive(Clone, Debug)]
+pub struct ShadowRoute(Arc<Route>);
+
+impl Routed {
+    /// The route itself.
+    pub const fn route(&self) -> &Arc<Route> {
+        match self {
+            Self::Open(OpenRoute(route)) | Self::Guarded(GuardedRoute(route)) => route,
+        }
+    }
+
+    /// The route, if it is in shadow mode.
+    pub fn shadow(&self) -> Option<ShadowRoute> {
+        let route = self.route();
+        (route.mode == Mode::Shadow).then(|| ShadowRoute(Arc::clone(route)))
+    }
+}
+
+impl ShadowRoute {
+    /// The route itself.
+    pub const fn route(&self) -> &Arc<Route> {
+        &self.0
+    }
+}
 
 impl OpenRoute {
     /// The route itself.

@@ -1,5 +1,6 @@
 //! The routes in the order in which they are tried: the most exact first.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use http::{HeaderValue, Method};
 
 use super::Rewrite;
 use super::matcher::{host_matches, host_rank, path_matches, path_rank};
-use crate::config::gateway::{self, Auth, HostPattern, PathPattern, Preflight};
+use crate::config::gateway::{self, Auth, HostPattern, Mode, PathPattern, Preflight};
+use crate::limits::account::RouteLimits;
 use crate::vocab::denial::Denial;
 
 /// One `[[route]]`, ready to serve.
@@ -19,6 +21,14 @@ pub struct Route {
     pub auth: Auth,
     /// Whether CORS preflights pass without a key.
     pub preflight: Preflight,
+    /// What a key needs.
+    pub roles: Box<[Box<str>]>,
+    /// What it takes from every limit and quota.
+    pub cost: NonZeroU32,
+    /// Whether its refusals are meant.
+    pub mode: Mode,
+    /// Limits of each key here, beside its own.
+    pub limits: Option<Arc<RouteLimits>>,
     /// Until the response head.
     pub timeout: Duration,
     /// Bytes of a request body; `u64::MAX` = any number.
@@ -33,12 +43,16 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route of the file; `upstream` is the index of the upstream that it names.
-    pub fn new(route: &gateway::Route, upstream: usize) -> Self {
+    /// A route of the file; `upstream` is the index of the upstream that it names, `limits` are its own, ready to be used.
+    pub fn new(route: &gateway::Route, upstream: usize, limits: Option<Arc<RouteLimits>>) -> Self {
         Self {
             name: route.name.as_str().into(),
             auth: route.auth,
             preflight: route.preflight,
+            roles: route.roles.clone().into(),
+            cost: route.cost,
+            mode: route.mode,
+            limits,
             timeout: route.timeout,
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
             rewrite: Rewrite::new(route),
@@ -145,6 +159,10 @@ mod tests {
             upstream: "default".into(),
             auth: Auth::Key,
             preflight: Preflight::Pass,
+            roles: Vec::new(),
+            limits: Vec::new(),
+            cost: NonZeroU32::MIN,
+            mode: Mode::Enforce,
             timeout: Duration::from_secs(60),
             body_bytes_max: None,
             strip_prefix: String::new(),
@@ -152,7 +170,7 @@ mod tests {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
         };
-        Route::new(&route, 0)
+        Route::new(&route, 0, None)
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum Denial {
     IpLimited,
     /// `limits.total`
     TotalLimited,
+    /// Too many refused credentials from this address (`limits.failures_per_ip`).
+    LockedOut,
     /// No route has this host and path.
     NoRoute,
     /// The route exists, for other methods.
@@ -44,8 +46,22 @@ pub enum Denial {
     RotatedOut,
     /// Its entry is invalid, or shares its hash with another.
     Quarantined,
-    /// One of the key's own limits.
+    /// The route is none of the key's `routes`.
+    RouteDenied,
+    /// The method is none of the key's `methods`.
+    MethodDenied,
+    /// The path is under none of the key's `paths`.
+    PathDenied,
+    /// The client is in none of the key's `networks`.
+    NetworkDenied,
+    /// The key lacks a role that the route wants.
+    RoleDenied,
+    /// One of the key's limits, its own or the route's; or `limits.open` of an address.
     RateLimited,
+    /// The key's quota of the day, week or month.
+    QuotaExceeded,
+    /// As many of the key's requests are underway as it may have.
+    ConcurrencyLimited,
     /// The body is larger than `body_bytes_max`, by its own account or as it comes.
     BodyTooLarge,
     /// No connection to the upstream.
@@ -71,11 +87,12 @@ pub enum Fault {
 
 impl Denial {
     /// All of them, in the order of INTERFACE.md §4.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 33] = [
         Self::MalformedRequest,
         Self::InsecureTransport,
         Self::IpLimited,
         Self::TotalLimited,
+        Self::LockedOut,
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::MissingKey,
@@ -91,7 +108,14 @@ impl Denial {
         Self::Honey,
         Self::RotatedOut,
         Self::Quarantined,
+        Self::RouteDenied,
+        Self::MethodDenied,
+        Self::PathDenied,
+        Self::NetworkDenied,
+        Self::RoleDenied,
         Self::RateLimited,
+        Self::QuotaExceeded,
+        Self::ConcurrencyLimited,
         Self::BodyTooLarge,
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
@@ -106,6 +130,7 @@ impl Denial {
             Self::InsecureTransport => "insecure_transport",
             Self::IpLimited => "ip_limited",
             Self::TotalLimited => "total_limited",
+            Self::LockedOut => "locked_out",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::MissingKey => "missing_key",
@@ -121,7 +146,14 @@ impl Denial {
             Self::Honey => "honey",
             Self::RotatedOut => "rotated_out",
             Self::Quarantined => "quarantined",
+            Self::RouteDenied => "route_denied",
+            Self::MethodDenied => "method_denied",
+            Self::PathDenied => "path_denied",
+            Self::NetworkDenied => "network_denied",
+            Self::RoleDenied => "role_denied",
             Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::ConcurrencyLimited => "concurrency_limited",
             Self::BodyTooLarge => "body_too_large",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -160,6 +192,51 @@ impl Denial {
         self.status() == 429
     }
 
+    /// True where a route or a key in shadow mode lets the request pass all the same, and only says so (INTERFACE.md §2):
+    /// what is wrong with the key, what it may reach, and limits. What cannot be read, goes nowhere or is exposed stays refused.
+    pub const fn yields_to_shadow(self) -> bool {
+        match self {
+            Self::IpLimited
+            | Self::TotalLimited
+            | Self::LockedOut
+            | Self::MissingKey
+            | Self::DuplicateCredential
+            | Self::MalformedKey
+            | Self::BadChecksum
+            | Self::UnknownKey
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Disabled
+            | Self::Revoked
+            | Self::Compromised
+            | Self::Honey
+            | Self::RotatedOut
+            | Self::Quarantined
+            | Self::RouteDenied
+            | Self::MethodDenied
+            | Self::PathDenied
+            | Self::NetworkDenied
+            | Self::RoleDenied
+            | Self::RateLimited
+            | Self::QuotaExceeded
+            | Self::ConcurrencyLimited => true,
+            Self::MalformedRequest
+            | Self::InsecureTransport
+            | Self::NoRoute
+            | Self::MethodNotAllowed
+            | Self::BodyTooLarge
+            | Self::UpstreamUnavailable
+            | Self::UpstreamTimeout
+            | Self::UpstreamError
+            | Self::UpstreamBusy => false,
+        }
+    }
+
+    /// A key was presented, and it is not good: what `limits.failures_per_ip` counts.
+    pub const fn is_bad_key(self) -> bool {
+        matches!(self.challenge(), Challenge::InvalidToken)
+    }
+
     const fn face(self) -> Face {
         use Fault::{Client, Gateway, Upstream};
         match self {
@@ -173,6 +250,10 @@ impl Denial {
             Self::IpLimited => Face::new(429, "rate_limited", "Too many requests from this address.", Client),
             Self::TotalLimited => {
                 Face::new(429, "rate_limited", "The service is receiving too many requests.", Gateway)
+            }
+            Self::LockedOut => {
+                let detail = "Too many refused credentials from this address; see Retry-After.";
+                Face::new(429, "too_many_failures", detail, Client)
             }
             Self::NoRoute => Face::new(404, "not_found", "There is nothing at this address.", Client),
             Self::MethodNotAllowed => {
@@ -194,6 +275,18 @@ impl Denial {
             | Self::RotatedOut
             | Self::Quarantined => {
                 Face::new(401, "invalid_key", "The API key is not valid.", Client).with(Challenge::InvalidToken)
+            }
+            Self::RouteDenied | Self::MethodDenied | Self::PathDenied | Self::NetworkDenied | Self::RoleDenied => {
+                let detail = "This API key does not entitle to this request.";
+                Face::new(403, "forbidden", detail, Client).with(Challenge::InsufficientScope)
+            }
+            Self::QuotaExceeded => {
+                let detail = "This API key has used up its quota; see Retry-After.";
+                Face::new(429, "quota_exceeded", detail, Client)
+            }
+            Self::ConcurrencyLimited => {
+                let detail = "This API key has too many requests underway.";
+                Face::new(429, "concurrency_limited", detail, Client)
             }
             Self::RateLimited => {
                 Face::new(429, "rate_limited", "This API key has used up its limit; see Retry-After.", Client)
@@ -250,6 +343,8 @@ pub enum Challenge {
     Plain,
     /// with `error="invalid_token"`
     InvalidToken,
+    /// with `error="insufficient_scope"`
+    InsufficientScope,
 }
 
 impl Fault {
@@ -311,6 +406,10 @@ mod tests {
             (401, "missing_key"),
             (400, "duplicate_credential"),
             (401, "invalid_key"),
+            (429, "too_many_failures"),
+            (403, "forbidden"),
+            (429, "quota_exceeded"),
+            (429, "concurrency_limited"),
             (413, "body_too_large"),
             (502, "upstream_unavailable"),
             (504, "upstream_timeout"),

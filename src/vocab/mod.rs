@@ -8,5 +8,6 @@ pub mod former;
 pub mod header;
 pub mod lines;
 pub mod network;
+pub mod period;
 pub mod secret;
 pub mod units;

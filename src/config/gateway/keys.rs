@@ -8,7 +8,7 @@ use super::server::file_path;
 use super::{Identity, Keys, Located, SecretRef, Source};
 use crate::config::mask::quoted;
 use crate::config::problems::Wrong;
-use crate::config::reader::{Item, Table, located, positive_duration};
+use crate::config::reader::{Item, Neutral, Table, located, positive_duration};
 use crate::config::source::SourceFile;
 
 pub(super) fn keys(file: &mut Table<'_>) -> Keys {
@@ -31,6 +31,7 @@ pub(super) fn keys(file: &mut Table<'_>) -> Keys {
     keys.status_missing = status(&mut table, "status_missing");
     keys.status_invalid = status(&mut table, "status_invalid");
     keys.audit_headers = table.boolean("audit_headers", true);
+    table.later("compromise_on_plaintext", &[Neutral::False]);
     if let Some(identity) = table.table("identity") {
         keys.identity = self::identity(identity, &keys.sources);
     }
@@ -56,6 +57,7 @@ fn defaults(source: &SourceFile) -> Keys {
             roles: Some(HeaderName::from_static("x-consumer-groups")),
             plan: Some(HeaderName::from_static("x-consumer-plan")),
         },
+        compromise_on_plaintext: false,
     }
 }
 

@@ -1,22 +1,37 @@
 //! `[limits]` and `[plan.NAME]`.
 
-use super::{Limits, Plan};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::{Limits, Mode, Plan};
 use crate::config::problems::Wrong;
-use crate::config::reader::{Neutral, Table};
+use crate::config::reader::Table;
+use crate::vocab::period::parse_quota;
 use crate::vocab::units::{self, Rate};
+
+/// How `mode` is written.
+pub(in crate::config) const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
 
 /// How many policies one list may hold: each is checked at every request.
 pub(in crate::config) const RATES_MAX: usize = 16;
 
 pub(super) fn limits(file: &mut Table<'_>) -> Limits {
-    let mut limits = Limits { ratelimit_headers: true, x_ratelimit_headers: false, total: None, per_ip: None };
+    let mut limits = Limits {
+        ratelimit_headers: true,
+        x_ratelimit_headers: false,
+        total: None,
+        per_ip: None,
+        failures_per_ip: units::parse_rate("20/m").ok(),
+        lockout: Duration::from_secs(300),
+        open: None,
+    };
     if let Some(mut table) = file.table("limits") {
         headers(&mut table, &mut limits);
         limits.total = table.parsed("total", optional_rate).flatten();
         limits.per_ip = table.parsed("per_ip", optional_rate).flatten();
-        table.later("failures_per_ip", &[Neutral::Text("none")]);
-        table.later("lockout", &[Neutral::Text("0")]);
-        table.later("open", &[Neutral::Text("none")]);
+        limits.failures_per_ip = table.parsed("failures_per_ip", optional_rate).unwrap_or(limits.failures_per_ip);
+        limits.lockout = table.duration("lockout", limits.lockout);
+        limits.open = table.parsed("open", optional_rate).flatten();
         table.finish();
     }
     limits
@@ -74,8 +89,13 @@ pub(in crate::config) fn rates(table: &mut Table<'_>) -> Option<Vec<Rate>> {
 
 pub(super) fn plan(mut table: Table<'_>) -> Plan {
     let limits = rates(&mut table).unwrap_or_default();
-    table.later("quota", &[]);
-    table.later("concurrency", &[]);
+    let quota = table.parsed("quota", parse_quota);
+    let concurrency = concurrency(&mut table);
     table.finish();
-    Plan { limits }
+    Plan { limits, quota, concurrency }
+}
+
+/// Requests at the same time, at least one.
+pub(in crate::config) fn concurrency(table: &mut Table<'_>) -> Option<NonZeroU32> {
+    table.get("concurrency")?.integer(1..=1_000_000).and_then(NonZeroU32::new)
 }

@@ -1,6 +1,7 @@
 //! `[[route]]`
 
 use std::net::Ipv6Addr;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use http::Method;
 
 use super::rewrite::{Direction, can_strip, header_edits, prefix};
 use super::server::body_bytes;
-use super::{Auth, HeaderEdits, HostPattern, Http, Keys, PathPattern, Preflight, Route};
+use super::{Auth, HeaderEdits, HostPattern, Http, Keys, MODES, Mode, PathPattern, Preflight, Route, rates};
+use crate::config::keyfile::role;
 use crate::config::problems::Wrong;
 use crate::config::reader::{Neutral, Table};
 
@@ -29,6 +31,10 @@ pub(super) fn implied(http: &Http) -> Route {
         upstream: "default".to_owned(),
         auth: Auth::Key,
         preflight: Preflight::Pass,
+        roles: Vec::new(),
+        limits: Vec::new(),
+        cost: NonZeroU32::MIN,
+        mode: Mode::Enforce,
         timeout: Duration::from_secs(60),
         body_bytes_max: http.body_bytes_max,
         strip_prefix: String::new(),
@@ -50,13 +56,17 @@ pub(super) fn route(mut table: Table<'_>, (http, keys): (&Http, &Keys)) -> Read 
     let auth = table.one_of("auth", &auth, default.auth);
     let preflight = [("pass", Preflight::Pass), ("check", Preflight::Check)];
     let preflight = table.one_of("preflight", &preflight, default.preflight);
+    let roles = table.strings("roles", role).into_iter().map(|role| role.value).collect();
+    let limits = rates(&mut table).unwrap_or_default();
+    let cost = table.get("cost").and_then(|item| item.integer(1..=1_000_000)).and_then(NonZeroU32::new);
+    let mode = table.one_of("mode", &MODES, default.mode);
     let timeout = table.duration("timeout", default.timeout);
     let body_bytes_max = table.parsed("body_bytes_max", body_bytes).unwrap_or(default.body_bytes_max);
     let path = path.unwrap_or(default.path);
     let (strip_prefix, add_prefix) = prefixes(&mut table, &path);
     let request_headers = header_edits(table.table("request_headers"), &Direction::Request(keys));
     let response_headers = header_edits(table.table("response_headers"), &Direction::Response);
-    later(&mut table);
+    table.later("sensitive", &[Neutral::False]);
     table.finish();
     Read {
         name: name_item.map(|item| item.span),
@@ -69,6 +79,10 @@ pub(super) fn route(mut table: Table<'_>, (http, keys): (&Http, &Keys)) -> Read 
             upstream: upstream.map_or(default.upstream, |upstream| upstream.value.to_owned()),
             auth,
             preflight,
+            roles,
+            limits,
+            cost: cost.unwrap_or(default.cost),
+            mode,
             timeout,
             body_bytes_max,
             strip_prefix,
@@ -105,14 +119,6 @@ fn pattern<'a, T>(
     (text, item.parsed(read))
 }
 
-fn later(table: &mut Table<'_>) {
-    table.later("roles", &[Neutral::EmptyArray]);
-    table.later("limits", &[Neutral::EmptyArray]);
-    table.later("cost", &[Neutral::Number(1)]);
-    table.later("mode", &[Neutral::Text("enforce")]);
-    table.later("sensitive", &[Neutral::False]);
-}
-
 fn name(text: &str) -> Result<String, Wrong> {
     match (1..=128).contains(&text.len()) && !text.contains(char::is_control) {
         true => Ok(text.to_owned()),
@@ -134,7 +140,7 @@ fn methods(table: &mut Table<'_>) -> Vec<Method> {
     methods
 }
 
-fn method(text: &str) -> Result<Method, Wrong> {
+pub(in crate::config) fn method(text: &str) -> Result<Method, Wrong> {
     let method = Method::from_bytes(text.as_bytes())
         .map_err(|_| Wrong::value("expected the name of a method, as in \"GET\""))?;
     if text.bytes().any(|c| c.is_ascii_lowercase()) {
@@ -178,7 +184,7 @@ pub(super) fn is_dns_name(text: &str) -> bool {
 }
 
 /// `/v1/orders` or `/v1/orders/*`, as a path reads that means one thing only: nothing else is ever matched.
-pub(super) fn path(text: &str) -> Result<PathPattern, Wrong> {
+pub(in crate::config) fn path(text: &str) -> Result<PathPattern, Wrong> {
     let wrong = Wrong::value("expected a path, as in \"/v1/orders\" or \"/v1/orders/*\"");
     let Some(rest) = text.strip_prefix('/') else {
         return Err(wrong.hint("a path begins with `/`"));

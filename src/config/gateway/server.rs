@@ -9,8 +9,12 @@ use crate::vocab::network::{NetworkError, parse_network};
 use crate::vocab::units;
 
 pub(super) fn server(file: &mut Table<'_>) -> Server {
-    let mut server =
-        Server { workers: 0, shutdown_grace: Duration::from_secs(30), trusted_proxies: TrustedProxies::default() };
+    let mut server = Server {
+        workers: 0,
+        shutdown_grace: Duration::from_secs(30),
+        state: None,
+        trusted_proxies: TrustedProxies::default(),
+    };
     if let Some(mut table) = file.table("server") {
         server.workers = table.integer("workers", 0..=1024, 0) as usize;
         server.shutdown_grace = table.parsed("shutdown_grace", units::parse_duration).unwrap_or(server.shutdown_grace);
@@ -50,7 +54,7 @@ fn trusted_proxies(table: &mut Table<'_>) -> TrustedProxies {
     proxies
 }
 
-fn network(error: NetworkError) -> Wrong {
+pub(in crate::config) fn network(error: NetworkError) -> Wrong {
     match error {
         NetworkError::Form => Wrong::value(error.to_string()),
         NetworkError::HostBits(network) => {

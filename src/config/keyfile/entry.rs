@@ -8,10 +8,10 @@ use jiff::civil::{Date, Time};
 use toml::value::{Datetime, Offset};
 
 use super::interner::Interner;
-use super::{KeySpec, KeyState, PreviousSecret, Remarks, StoredHash};
+use super::{KeySpec, KeyState, PreviousSecret, Remarks, StoredHash, rules};
 use crate::config::gateway::{Located, rates};
 use crate::config::problems::{Problems, Wrong};
-use crate::config::reader::{Item, Neutral, Table, located};
+use crate::config::reader::{Item, Table, located};
 
 /// An entry as it was read: with a spec if it could be, and with a problem if it must not be used.
 pub(super) struct Read {
@@ -64,10 +64,10 @@ pub(super) fn entry(mut table: Table<'_>, interner: &mut Interner) -> Read {
         plan: table.parsed("plan", plan).map(|plan| interner.word(&plan)),
         limits: rates(&mut table).map(|rates| interner.rates(rates)),
         roles: interner.roles(roles(&mut table)),
+        rules: rules::rules(&mut table).map(|rules| interner.rules(rules)),
         previous: previous.into(),
         remarks: remarks(&mut table).map(Box::new),
     };
-    later(&mut table);
     table.finish();
     let problem = problems.location(before);
     if problem.is_none()
@@ -78,16 +78,6 @@ pub(super) fn entry(mut table: Table<'_>, interner: &mut Interner) -> Read {
         problems.warn(span.clone(), Wrong::new("never-valid", message));
     }
     Read { spec: (problem.is_none()).then_some(spec), id, hashes, problem, span }
-}
-
-fn later(table: &mut Table<'_>) {
-    table.later("quota", &[]);
-    table.later("concurrency", &[]);
-    // Absent they mean all; an empty list would mean none.
-    for option in ["routes", "methods", "paths", "networks"] {
-        table.later(option, &[]);
-    }
-    table.later("mode", &[Neutral::Text("enforce")]);
 }
 
 fn required<T>(table: &mut Table<'_>, key: &'static str, read: fn(&str) -> Result<T, Wrong>) -> Option<Located<T>> {
@@ -140,7 +130,7 @@ pub(super) fn plan(text: &str) -> Result<Box<str>, Wrong> {
     }
 }
 
-pub(super) fn role(text: &str) -> Result<Box<str>, Wrong> {
+pub(in crate::config) fn role(text: &str) -> Result<Box<str>, Wrong> {
     match text.is_empty() || text.contains(',') {
         true => Err(Wrong::value("a role is not empty and has no comma")),
         false => header_text(text),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::Rules;
 use crate::config::gateway::RATES_MAX;
 use crate::vocab::units::{Rate, parse_rate};
 
@@ -14,6 +15,7 @@ pub(super) struct Interner {
     /// The last good ones: mostly the next ones, too.
     last_rates: Option<Arc<[Rate]>>,
     roles: HashSet<Arc<[Box<str>]>>,
+    rules: HashSet<Arc<Rules>>,
 }
 
 impl Interner {
@@ -54,5 +56,14 @@ impl Interner {
         let roles: Arc<[Box<str>]> = roles.into();
         self.roles.insert(Arc::clone(&roles));
         roles
+    }
+
+    pub(super) fn rules(&mut self, rules: Rules) -> Arc<Rules> {
+        if let Some(known) = self.rules.get(&rules) {
+            return Arc::clone(known);
+        }
+        let rules = Arc::new(rules);
+        self.rules.insert(Arc::clone(&rules));
+        rules
     }
 }

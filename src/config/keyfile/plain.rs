@@ -91,6 +91,7 @@ impl<'t> Settings<'t> {
             },
             roles: interner
                 .roles(self.roles.unwrap_or_default().into_iter().map(entry::role).collect::<Result<_, _>>().ok()?),
+            rules: None,
             previous: Box::default(),
             remarks: None,
         })

@@ -154,15 +154,17 @@ fn an_entry_that_is_wrong_on_its_own_is_quarantined() {
     quarantined(&["previous = [{ hash = \"x\", until = 2027-01-01T00:00:00Z }]"], "invalid-hash");
     quarantined(
         &[
-            "quota = \"1/month\"",
-            "concurrency = 1",
+            "quota = \"1/year\"",
+            "quota = \"0/day\"",
+            "concurrency = 0",
             "routes = []",
-            "methods = [\"GET\"]",
-            "paths = [\"/\"]",
+            "methods = [\"get\"]",
+            "paths = [\"v1\"]",
             "networks = []",
-            "mode = \"shadow\"",
+            "networks = [\"10.0.0.1/8\"]",
+            "mode = \"off\"",
         ],
-        "not-supported-yet",
+        "invalid-value",
     );
 }
 
