@@ -1,6 +1,7 @@
 //! `limits.per_ip` and `limits.open`: one bucket per client address, in a table that cannot be grown without end.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +42,20 @@ impl From<IpAddr> for Client {
 impl From<Option<IpAddr>> for Client {
     fn from(address: Option<IpAddr>) -> Self {
         address.map_or(Self::Unix, Self::from)
+    }
+}
+
+/// `192.0.2.1`, `2001:db8:1:2::/64`, `unix:`
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => Ipv4Addr::from(*address).fmt(f),
+            Self::V6(network) => {
+                let bits = u128::from(u64::from_be_bytes(*network)) << 64;
+                write!(f, "{}/64", Ipv6Addr::from(bits))
+            }
+            Self::Unix => f.write_str("unix:"),
+        }
     }
 }
 
@@ -133,6 +148,19 @@ mod tests {
 
     fn client(text: &str) -> Client {
         Client::from(text.parse::<IpAddr>().expect("an address"))
+    }
+
+    #[test]
+    fn a_client_is_told_of_as_what_it_is() {
+        for (address, told) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+            ("::1", "::/64"),
+        ] {
+            assert_eq!(client(address).to_string(), told);
+        }
+        assert_eq!(Client::from(None).to_string(), "unix:");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use smallvec::SmallVec;
@@ -10,6 +11,7 @@ use smallvec::SmallVec;
 use super::account::{Accounts, RouteLimits};
 use super::address::AddressLimiter;
 use super::bucket::Bucket;
+use super::lockout::Lockout;
 use super::policy::Policy;
 use super::quota::QuotaPolicy;
 use super::report::{Counts, Label, policy_text};
@@ -34,6 +36,7 @@ pub struct Ledger {
     last: Header,
     per_ip: Option<Arc<AddressLimiter>>,
     open: Option<Arc<AddressLimiter>>,
+    lockout: Option<Arc<Lockout>>,
     accounts: Arc<Accounts>,
 }
 
@@ -86,6 +89,7 @@ impl Ledger {
             last: Header::default(),
             per_ip: None,
             open: None,
+            lockout: None,
             accounts: Arc::default(),
         }
     }
@@ -208,6 +212,18 @@ impl Ledger {
         Some(kept.unwrap_or_else(|| Arc::new(AddressLimiter::new(self.policy(rate)))))
     }
 
+    /// `limits.failures_per_ip` and `limits.lockout`: who has failed and who is locked out stays so while `failures` does. Only
+    /// lock-outs that begin later take another `first`.
+    pub fn lockout(&mut self, failures: Option<&Rate>, first: Duration) -> Option<Arc<Lockout>> {
+        let kept = self.lockout.take().filter(|kept| failures.is_some_and(|rate| *kept.failures().text() == rate.text));
+        if let Some(kept) = &kept {
+            kept.set_first(first);
+        }
+        let make = |rate| Arc::new(Lockout::new(self.policy(rate), first));
+        self.lockout = kept.or_else(|| failures.map(make));
+        self.lockout.clone()
+    }
+
     /// Forgets buckets that no configuration holds and that are full again.
     pub fn sweep(&mut self) {
         let now = self.clock.mono();
@@ -236,7 +252,6 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn rate(text: &str) -> Rate {
         Rate { text: text.into(), units: NonZeroU32::MIN, window: Duration::from_secs(60), burst: NonZeroU32::MIN }
@@ -279,5 +294,28 @@ mod tests {
         assert!(Arc::ptr_eq(&after.buckets[0], &before.buckets[1]));
         let left = &ledger.left["a"];
         assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &before.buckets[0]));
+    }
+
+    #[test]
+    fn who_is_locked_out_stays_so_while_the_budget_of_failures_is_the_same() {
+        let clock = Clock::manual(Duration::ZERO);
+        let mut ledger = Ledger::new(clock.clone());
+        let mut wait = |rate: Option<&str>, first_s: u64, who: u8| {
+            ledger.sweep();
+            let lockout = ledger.lockout(rate.map(self::rate).as_ref(), Duration::from_secs(first_s))?;
+            let client = super::super::address::Client::V4([192, 0, 2, who]);
+            let locked = lockout.locked(client, clock.mono());
+            let failed = lockout.failed(client, clock.mono());
+            assert_eq!(locked.is_some(), failed.is_some());
+            lockout.locked(client, clock.mono()).map(|it| it.retry_after_s())
+        };
+        assert_eq!([wait(Some("1/m"), 60, 1), wait(Some("1/m"), 60, 1)], [Some(60); 2]);
+        assert_eq!(
+            [wait(Some("1/m"), 90, 1), wait(Some("1/m"), 90, 2)],
+            [Some(60), Some(90)],
+            "only new ones are longer"
+        );
+        assert_eq!([wait(None, 90, 1), wait(Some("1/m"), 30, 1)], [None, Some(30)], "without a budget nobody is");
+        assert_eq!(wait(Some("1/h"), 10, 1), Some(10), "another budget begins anew");
     }
 }

@@ -107,6 +107,11 @@ impl Cell {
     pub(super) fn arrival(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
+
+    #[cfg(test)]
+    pub(super) const fn at(arrival: u64) -> Self {
+        Self(AtomicU64::new(arrival))
+    }
 }
 
 /// governor's keyed limiter looks keys up in a store. Here the key is the state, and the store has nothing to do: the
