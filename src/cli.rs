@@ -4,10 +4,12 @@ pub mod when;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use http::Method;
 
 use self::when::When;
 use crate::config::mask::typed;
@@ -48,6 +50,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Read everything that `run` would read, open nothing, and report every problem
     Check(CheckArgs),
+    /// Say what would become of a request, and why: the route, each check in order, the limits, the answer
+    Explain(Box<ExplainArgs>),
     /// Write a commented keyward.toml and an empty keys.toml
     Init(InitArgs),
     /// Make, show and change keys
@@ -75,6 +79,31 @@ pub struct DemoArgs {}
 /// `keyward check`
 #[derive(Args, Clone, Debug, Default)]
 pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keyward explain`
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// As GET
+    #[arg(value_parser = method)]
+    pub method: Method,
+    /// As https://api.example.com/v1/orders, or only /v1/orders
+    pub url: String,
+    /// As if the key with this id had been sent
+    #[arg(long, value_name = "ID")]
+    pub key_id: Option<String>,
+    /// With the key on stdin
+    #[arg(long, conflicts_with = "key_id")]
+    pub key_stdin: bool,
+    /// From this client
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub from: IpAddr,
+    /// Then, as 2027-01-01T12:00:00Z, 2027-01-01, or 90d from now
+    #[arg(long, value_name = "TIME", value_parser = When::parse_instant)]
+    pub at: Option<When>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -269,6 +298,10 @@ fn key_id(text: &str) -> Result<String, &'static str> {
     } else {
         Err("an id is 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins with a letter or a digit")
     }
+}
+
+fn method(text: &str) -> Result<Method, &'static str> {
+    Method::from_bytes(text.as_bytes()).map_err(|_| "a method is as GET or POST")
 }
 
 fn pair(text: &str) -> Result<(String, String), &'static str> {

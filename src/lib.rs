@@ -23,7 +23,7 @@
 //! | tunnel | [`gate::tunnel`], after a 101 | bytes both ways, and a line when they end | – |
 //! | record | [`gate::response_body`], or dropping [`record::Open`] | exactly one line, [`observe::decision`] | – |
 //!
-//! [`gate::handle`] tells this story in code. What each refusal says to the client and to the log is the table in
+//! [`gate::handle`] tells this story in code, and [`gate::explain`] names its checks for `keyward explain`. What each refusal says to the client and to the log is the table in
 //! [`vocab::denial`].
 //!
 //! # What holds everywhere

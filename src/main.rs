@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use keyward::cli::{Cli, Command};
 use keyward::commands::console::on_stdio;
-use keyward::commands::{check, demo, init, key, run, version};
+use keyward::commands::{check, demo, explain, init, key, run, version};
 use keyward::vocab::clock::Clock;
 
 // Faster than the system's, and gives memory back.
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             let checked = check::check(files, args.json, console.colour, &mut console.out);
             console.answered(checked)
         }),
+        Command::Explain(args) => on_stdio(|console| explain::run(args, files, console, &Clock::system())),
         Command::Init(args) => on_stdio(|console| {
             let written = init::init(&args.dir, &mut console.out);
             console.answered(written)

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod console;
 pub mod demo;
+pub mod explain;
 pub mod init;
 pub mod key;
 pub mod run;

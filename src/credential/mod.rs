@@ -10,6 +10,7 @@ pub use extract::Query;
 pub use strip::strip;
 
 use crate::config::gateway::Source;
+use crate::config::keyfile::StoredHash;
 use crate::credential::format::{Shape, inspect};
 use crate::vocab::denial::Denial;
 use crate::vocab::digest::{Digest, Fingerprint, Fingerprinter, Pepper};
@@ -64,7 +65,7 @@ impl Reader {
     }
 
     /// Digests come before any judgement of the key's shape, so that every bad key costs the same.
-    fn present(&self, key: &[u8], source: usize) -> Presented {
+    pub fn present(&self, key: &[u8], source: usize) -> Presented {
         let sha256 = Digest::sha256(key);
         Presented {
             hmac: self.pepper.as_ref().map(|pepper| pepper.digest(key)),
@@ -86,6 +87,17 @@ impl Reader {
 }
 
 impl Presented {
+    /// As if the key with this hash had come from the first source: for `explain`, which knows no secrets.
+    pub fn assumed(hash: StoredHash) -> Self {
+        // A digest that nobody has the key of stands for the one that is not known.
+        let unknown = Digest::new([0; 32]);
+        let (sha256, hmac) = match hash {
+            StoredHash::Sha256(digest) => (digest, None),
+            StoredHash::HmacSha256(digest) => (unknown, Some(digest)),
+        };
+        Self { sha256, hmac, shape: Shape::Foreign, source: 0 }
+    }
+
     /// What the shape of the key alone says against it.
     pub const fn shape_denial(&self) -> Option<Denial> {
         match self.shape {

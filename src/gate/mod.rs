@@ -1,6 +1,7 @@
 //! The whole story of one request, in one short file: decide, forward, respond, record.
 
 pub mod decide;
+pub mod explain;
 mod frames;
 pub mod respond;
 pub mod response_body;

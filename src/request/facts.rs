@@ -174,7 +174,7 @@ impl RequestId {
 }
 
 /// One request, as far as its head tells.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// When the head was whole.
     pub now: Now,

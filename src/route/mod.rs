@@ -6,7 +6,7 @@ mod table;
 
 pub use matcher::{Preflighted, path_matches};
 pub use rewrite::Rewrite;
-pub use table::{Route, RouteTable};
+pub use table::{Fit, Route, RouteTable};
 
 use std::sync::Arc;
 

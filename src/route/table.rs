@@ -74,6 +74,19 @@ impl Route {
     }
 }
 
+/// What a route makes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is for other hosts.
+    OtherHost,
+    /// It is for other paths.
+    OtherPath,
+    /// It is for other methods.
+    OtherMethod,
+    /// It takes it.
+    Takes,
+}
+
 /// All routes.
 #[derive(Debug)]
 pub struct RouteTable {
@@ -113,6 +126,22 @@ impl RouteTable {
             }
         }
         Err(denial)
+    }
+
+    /// Every route, in the order in which they are tried, and what it makes of the request.
+    pub fn tried(&self, host: &str, path: &str, method: &Method) -> impl Iterator<Item = (&Arc<Route>, Fit)> {
+        self.routes.iter().map(move |route| {
+            let fit = if !host_matches(&route.host, host) {
+                Fit::OtherHost
+            } else if !path_matches(&route.path, path) {
+                Fit::OtherPath
+            } else if !route.takes(method) {
+                Fit::OtherMethod
+            } else {
+                Fit::Takes
+            };
+            (route, fit)
+        })
     }
 
     /// The `Allow` of a 405: the methods of every route with this host and path.

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use self::change::Refused;
+pub(super) use self::secret::from_stdin;
 use self::settings::Settings;
 use super::console::{Console, Failure};
 use crate::cli::{Files, KeyCommand};

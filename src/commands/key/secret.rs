@@ -16,7 +16,7 @@ use crate::vocab::digest::Digest;
 use crate::vocab::secret::Secret;
 
 pub(super) fn hash(args: &SecretArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
-    let key = from_stdin(args, console)?;
+    let key = sent(args, console)?;
     let settings = scene.settings()?;
     refuse_hopeless(&key, &settings)?;
     let hash = settings.hash_text(key.expose())?;
@@ -24,7 +24,7 @@ pub(super) fn hash(args: &SecretArgs, scene: &Scene<'_>, console: &mut Console<'
 }
 
 pub(super) fn identify(args: &SecretArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
-    let key = from_stdin(args, console)?;
+    let key = sent(args, console)?;
     let settings = scene.settings()?;
     refuse_hopeless(&key, &settings)?;
     let file = list::read(&settings.keys_file)?;
@@ -83,12 +83,17 @@ fn refuse_hopeless(key: &Secret, settings: &Settings) -> Result<(), Failure> {
     Err(Failure::No(format!("no gateway takes this key: {why}")))
 }
 
-fn from_stdin(args: &SecretArgs, console: &mut Console<'_>) -> Result<Secret, Failure> {
+fn sent(args: &SecretArgs, console: &mut Console<'_>) -> Result<Secret, Failure> {
     if !args.misplaced.is_empty() {
         return Err(Failure::Usage(
             "a secret is read from stdin, never from the arguments, which others on this machine can see".into(),
         ));
     }
+    from_stdin(console)
+}
+
+/// The key on stdin.
+pub(crate) fn from_stdin(console: &mut Console<'_>) -> Result<Secret, Failure> {
     // Two more than the longest for the line end, and one to see that there is more.
     let limit = PRESENTED_BYTES_MAX as u64 + 3;
     let key = read(console.input, limit).map_err(Failure::because("failed to read the key from stdin"))?;
