@@ -15,6 +15,9 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 /// Waited after the last event before files are read.
 const QUIET: Duration = Duration::from_millis(10);
+/// Waited where a change was seen and no event has told of it: events come late where there is much to do, and what was
+/// looked at may be half a file.
+const UNTOLD: Duration = Duration::from_millis(100);
 /// Waited at most for a writer that has not closed its file yet.
 const SETTLE_MAX: Duration = Duration::from_millis(150);
 /// After this long, what somebody wrote counts as finished though the file was never closed.
@@ -73,6 +76,8 @@ pub struct Watch {
     /// Since when somebody writes; an entry stays until the file is closed or replaced, also when it has become old.
     writing: HashMap<PathBuf, Instant>,
     key_hops: HashSet<PathBuf>,
+    /// Since when the key file is empty, where no event has told of it: it was cut off to be written anew, most likely.
+    emptied: Option<Instant>,
     /// A change of the key file was not looked at, because it was unfinished.
     deferred: bool,
 }
@@ -105,6 +110,7 @@ impl Watch {
             seen: Vec::new(),
             writing: HashMap::new(),
             key_hops: HashSet::new(),
+            emptied: None,
             deferred: false,
         };
         watch.follow(files, keys);
@@ -160,7 +166,8 @@ impl Watch {
             }
             // A change that sent no event, or whose event is still on its way; or one that has waited long enough.
             if self.stamps() != self.seen || (self.deferred && !self.is_unfinished()) {
-                return self.settle();
+                self.note_emptied();
+                return self.settle_after(UNTOLD);
             }
             return Wake::Idle;
         }
@@ -168,10 +175,15 @@ impl Watch {
 
     /// Waits until writers are done: at most [`SETTLE_MAX`], so that one who never closes does not hold up the others.
     pub fn settle(&mut self) -> Wake {
+        self.settle_after(QUIET)
+    }
+
+    /// [`Watch::settle`] once nothing has happened for so long.
+    fn settle_after(&mut self, quiet: Duration) -> Wake {
         let deadline = Instant::now() + SETTLE_MAX;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let pause = if self.writing.is_empty() { QUIET.min(left) } else { left };
+            let pause = if self.writing.is_empty() { quiet.min(left) } else { left };
             match self.inbox.recv_timeout(pause) {
                 Ok(Message::File(event)) if self.concerns(&event) => self.note_writers(&event),
                 Ok(Message::File(_) | Message::Missed) => {}
@@ -196,12 +208,20 @@ impl Watch {
     /// The key file is being written, and not for too long.
     fn is_unfinished(&self) -> bool {
         let young = |since: &Instant| since.elapsed() < WRITE_MAX;
-        self.key_hops.iter().filter_map(|hop| self.writing.get(hop)).any(young)
+        self.key_hops.iter().filter_map(|hop| self.writing.get(hop)).chain(&self.emptied).any(young)
+    }
+
+    fn note_emptied(&mut self) {
+        let is_empty = |hop: &PathBuf| hop.metadata().is_ok_and(|it| it.is_file() && it.len() == 0);
+        let since = self.emptied.unwrap_or_else(Instant::now);
+        self.emptied = self.key_hops.iter().any(is_empty).then_some(since);
     }
 
     fn note_writers(&mut self, event: &Event) {
         let is_writing = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
         for path in event.paths.iter().filter(|path| self.hops.contains(*path)) {
+            // From now on events tell.
+            self.emptied = None;
             if is_writing {
                 self.writing.entry(path.clone()).or_insert_with(Instant::now);
             } else {
@@ -263,4 +283,24 @@ fn hops(file: &Path) -> Vec<PathBuf> {
         return found;
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_key_file_that_no_event_tells_of_is_not_finished() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = folder.path().join("keys.toml");
+        std::fs::write(&keys, "[[key]]\n").expect("a file");
+        let (mut watch, _bell) = Watch::start(vec![keys.clone()], &keys);
+        watch.watcher = None;
+        while watch.inbox.try_recv().is_ok() {}
+        std::fs::write(&keys, "").expect("a file");
+        assert_eq!(watch.wait(), Wake::Reload { unfinished: true, rung: false });
+        std::fs::write(&keys, "[[key]]\nid = \"a\"\n").expect("a file");
+        assert_eq!(watch.wait(), Wake::Reload { unfinished: false, rung: false });
+        assert_eq!(watch.wait(), Wake::Idle);
+    }
 }
