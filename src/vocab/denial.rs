@@ -243,18 +243,12 @@ impl Denial {
             Self::MalformedRequest => {
                 Face::new(400, "bad_request", "The request could not be read unambiguously.", Client)
             }
-            Self::InsecureTransport => {
-                let detail = "Credentials are not accepted over an insecure connection; use https.";
-                Face::new(403, "insecure_transport", detail, Client)
-            }
+            Self::InsecureTransport => Face::new(403, "insecure_transport", INSECURE, Client),
             Self::IpLimited => Face::new(429, "rate_limited", "Too many requests from this address.", Client),
             Self::TotalLimited => {
                 Face::new(429, "rate_limited", "The service is receiving too many requests.", Gateway)
             }
-            Self::LockedOut => {
-                let detail = "Too many refused credentials from this address; see Retry-After.";
-                Face::new(429, "too_many_failures", detail, Client)
-            }
+            Self::LockedOut => Face::new(429, "too_many_failures", LOCKED_OUT, Client),
             Self::NoRoute => Face::new(404, "not_found", "There is nothing at this address.", Client),
             Self::MethodNotAllowed => {
                 Face::new(405, "method_not_allowed", "This resource does not take that method.", Client)
@@ -277,42 +271,31 @@ impl Denial {
                 Face::new(401, "invalid_key", "The API key is not valid.", Client).with(Challenge::InvalidToken)
             }
             Self::RouteDenied | Self::MethodDenied | Self::PathDenied | Self::NetworkDenied | Self::RoleDenied => {
-                let detail = "This API key does not entitle to this request.";
-                Face::new(403, "forbidden", detail, Client).with(Challenge::InsufficientScope)
+                Face::new(403, "forbidden", NOT_ENTITLED, Client).with(Challenge::InsufficientScope)
             }
-            Self::QuotaExceeded => {
-                let detail = "This API key has used up its quota; see Retry-After.";
-                Face::new(429, "quota_exceeded", detail, Client)
-            }
-            Self::ConcurrencyLimited => {
-                let detail = "This API key has too many requests underway.";
-                Face::new(429, "concurrency_limited", detail, Client)
-            }
-            Self::RateLimited => {
-                Face::new(429, "rate_limited", "This API key has used up its limit; see Retry-After.", Client)
-            }
-            Self::BodyTooLarge => {
-                Face::new(413, "body_too_large", "The request body is larger than this resource takes.", Client)
-            }
-            Self::UpstreamUnavailable => {
-                let detail = "The service behind the gateway cannot be reached.";
-                Face::new(502, "upstream_unavailable", detail, Upstream)
-            }
-            Self::UpstreamTimeout => {
-                let detail = "The service behind the gateway did not answer in time.";
-                Face::new(504, "upstream_timeout", detail, Upstream)
-            }
-            Self::UpstreamError => {
-                let detail = "The service behind the gateway did not give a valid answer.";
-                Face::new(502, "upstream_error", detail, Upstream)
-            }
-            Self::UpstreamBusy => {
-                let detail = "Too many requests wait for the service behind the gateway.";
-                Face::new(503, "upstream_busy", detail, Upstream)
-            }
+            Self::RateLimited => Face::new(429, "rate_limited", LIMIT_USED, Client),
+            Self::QuotaExceeded => Face::new(429, "quota_exceeded", QUOTA_USED, Client),
+            Self::ConcurrencyLimited => Face::new(429, "concurrency_limited", TOO_MANY_UNDERWAY, Client),
+            Self::BodyTooLarge => Face::new(413, "body_too_large", TOO_LARGE, Client),
+            Self::UpstreamUnavailable => Face::new(502, "upstream_unavailable", UNREACHABLE, Upstream),
+            Self::UpstreamTimeout => Face::new(504, "upstream_timeout", LATE, Upstream),
+            Self::UpstreamError => Face::new(502, "upstream_error", NONSENSE, Upstream),
+            Self::UpstreamBusy => Face::new(503, "upstream_busy", BUSY, Upstream),
         }
     }
 }
+
+const INSECURE: &str = "Credentials are not accepted over an insecure connection; use https.";
+const LOCKED_OUT: &str = "Too many refused credentials from this address; see Retry-After.";
+const NOT_ENTITLED: &str = "This API key does not entitle to this request.";
+const LIMIT_USED: &str = "This API key has used up its limit; see Retry-After.";
+const QUOTA_USED: &str = "This API key has used up its quota; see Retry-After.";
+const TOO_MANY_UNDERWAY: &str = "This API key has too many requests underway.";
+const TOO_LARGE: &str = "The request body is larger than this resource takes.";
+const UNREACHABLE: &str = "The service behind the gateway cannot be reached.";
+const LATE: &str = "The service behind the gateway did not answer in time.";
+const NONSENSE: &str = "The service behind the gateway did not give a valid answer.";
+const BUSY: &str = "Too many requests wait for the service behind the gateway.";
 
 /// What the client sees of a refusal.
 #[derive(Clone, Copy)]

@@ -268,6 +268,7 @@ fn a_limit_that_changes_starts_anew_and_one_that_does_not_goes_on() {
     assert_eq!(statuses(&mut conn, &request, 3), [200, 200, 429]);
     let text = std::fs::read_to_string(gateway.config_path()).unwrap().replace("2/h", "90/h");
     std::fs::write(gateway.config_path(), text).unwrap();
+    gateway.reload_after(0);
     let reply = crate::harness::eventually("the wider limit", || Some(conn.send(&request)).filter(|r| r.status == 200));
     assert_eq!(parameter(reply.header("ratelimit").unwrap(), "r"), Some(89), "{:?}", reply.header("ratelimit"));
     let before = gateway.reloads().len();
