@@ -14,7 +14,6 @@ use crate::keys::{Identified, Key};
 use crate::limits::account::{OnRoute, Underway};
 use crate::limits::address::{AddressLimiter, Client};
 use crate::limits::bucket::Bucket;
-use crate::limits::lockout::Lockout;
 use crate::limits::report::Reading;
 use crate::route::{OpenRoute, Route, ShadowRoute};
 use crate::vocab::clock::Now;
@@ -29,8 +28,6 @@ pub struct WideLimits {
     pub per_ip: Option<Arc<AddressLimiter>>,
     /// `limits.open`: of requests without a key alone.
     pub open: Option<Arc<AddressLimiter>>,
-    /// `limits.failures_per_ip`
-    pub lockout: Option<Arc<Lockout>>,
 }
 
 /// What entitles a request to pass, short of its limits.
@@ -94,8 +91,11 @@ impl Admitted {
         self.charge.reading.as_ref()
     }
 
-    /// `RateLimit-Policy` of the key on this route.
+    /// `RateLimit-Policy` of the key on this route. Of what only shadow mode lets pass, clients are told nothing.
     pub fn policies(&self) -> Option<&HeaderValue> {
+        if self.charge.units == 0 {
+            return None;
+        }
         match &self.charge.on_route {
             Some(on_route) => on_route.policies.as_deref(),
             None => self.key().and_then(|key| key.policies()).map(|policies| &**policies),
@@ -162,8 +162,7 @@ fn take_of_addresses(
 }
 
 impl Limited {
-    /// By this limit, at this moment.
-    pub const fn by(denial: Denial, reading: Reading) -> Self {
+    const fn by(denial: Denial, reading: Reading) -> Self {
         Self { denial, reading: Some(reading), policies: None }
     }
 }

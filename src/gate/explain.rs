@@ -118,8 +118,7 @@ impl Check {
             | Denial::Compromised
             | Denial::Honey
             | Denial::RotatedOut
-            | Denial::Quarantined
-            | Denial::Suspended => Self::Key,
+            | Denial::Quarantined => Self::Key,
             Denial::RouteDenied => Self::Routes,
             Denial::MethodDenied => Self::Methods,
             Denial::PathDenied => Self::Paths,

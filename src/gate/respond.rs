@@ -14,7 +14,7 @@ use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
 use crate::admit::{Admitted, Limited};
 use crate::limits::Reading;
-use crate::limits::report::{policy_header, set_headers, set_retry_after};
+use crate::limits::report::{Families, policy_header, set_policies, set_reading, set_retry_after};
 use crate::observe::line::push_escaped;
 use crate::record::{Open, Outcome, Record};
 use crate::request::forwarded::X_REQUEST_ID;
@@ -29,6 +29,9 @@ static FINGERPRINT: HeaderName = HeaderName::from_static("x-api-key-fingerprint"
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// draft-ietf-httpapi-ratelimit-headers-11 §5.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
 /// Why a request is refused, with what the answer needs to say so.
 #[derive(Debug)]
 pub struct Refusal {
@@ -38,13 +41,12 @@ pub struct Refusal {
     reading: Option<Reading>,
     /// `RateLimit-Policy`, where more is said than that of the reading.
     policies: Option<Arc<HeaderValue>>,
-    retry_after_s: Option<u64>,
 }
 
 impl Refusal {
     /// A refusal that needs no more words.
     pub const fn new(denial: Denial) -> Self {
-        Self { denial, allow: None, reading: None, policies: None, retry_after_s: None }
+        Self { denial, allow: None, reading: None, policies: None }
     }
 
     /// A 405 names the methods that would be taken.
@@ -55,12 +57,7 @@ impl Refusal {
     /// A 429 names the limit.
     pub fn limited(limited: Limited) -> Self {
         let Limited { denial, reading, policies } = limited;
-        Self { reading, policies, ..Self::new(denial) }
-    }
-
-    /// It is worth another try in so many seconds.
-    pub fn with_retry_after(self, seconds: u64) -> Self {
-        Self { retry_after_s: Some(seconds), ..self }
+        Self { denial, allow: None, reading, policies }
     }
 }
 
@@ -83,11 +80,9 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Answer<Res
     }
     if let Some(reading) = &refusal.reading {
         let policies = refusal.policies.as_deref().cloned().or_else(|| policy_header([&*reading.label]));
-        set_headers(&mut headers, record.settings.families, reading, policies.as_ref());
+        set_policies(&mut headers, record.settings.families, policies.as_ref());
+        set_reading(&mut headers, record.settings.families, reading);
         set_retry_after(&mut headers, reading);
-    }
-    if let Some(seconds) = refusal.retry_after_s {
-        headers.set(RETRY_AFTER, seconds.into());
     }
     if refusal.denial == Denial::UpstreamBusy {
         // Nobody knows better: it depends on how fast the others are.
@@ -149,11 +144,18 @@ fn dress(status: StatusCode, headers: &mut Fields, open: &mut Open, admitted: &A
         rewrite.response.apply(headers);
     }
     let record = open.record();
-    if let Some(reading) = admitted.reading() {
-        set_headers(headers, record.settings.families, reading, admitted.policies());
-    }
+    tell_limits(headers, record.settings.families, admitted);
     set_audit_headers(headers, record);
     open.transfer().status = Some(status.as_u16());
+}
+
+/// Says on an answer what the key's limits are and what is left of them.
+pub fn tell_limits(headers: &mut Fields, families: Families, admitted: &Admitted) {
+    // There may be policies and no reading: nobody can say when fewer requests will be underway.
+    set_policies(headers, families, admitted.policies());
+    if let Some(reading) = admitted.reading() {
+        set_reading(headers, families, reading);
+    }
 }
 
 fn set_audit_headers(headers: &mut Fields, record: &Record) {
@@ -171,8 +173,10 @@ fn set_audit_headers(headers: &mut Fields, record: &Record) {
 /// The body of a refusal (RFC 9457). Nothing of the request is in it but the id that we gave it.
 fn problem(refusal: &Refusal, status: StatusCode, record: &Record) -> Bytes {
     let denial = refusal.denial;
-    let (kind, title) = denial.problem();
-    let title = title.unwrap_or_else(|| status.canonical_reason().unwrap_or("Error"));
+    let (kind, title) = match &refusal.reading {
+        Some(_) => (QUOTA_EXCEEDED, "Quota Exceeded"),
+        None => ("about:blank", status.canonical_reason().unwrap_or("Error")),
+    };
     let mut out = Vec::with_capacity(320);
     let mut put = |text: &str| out.extend_from_slice(text.as_bytes());
     put("{\"type\":\"");

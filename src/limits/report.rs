@@ -105,15 +105,19 @@ pub(super) fn policy_text<'a>(labels: impl IntoIterator<Item = &'a Label>) -> St
     text
 }
 
-/// Sets the fields of every family that is on, over whatever the upstream sent.
-pub fn set_headers(headers: &mut Fields, families: Families, reading: &Reading, policies: Option<&HeaderValue>) {
-    if families.ratelimit {
-        if let Ok(value) = ratelimit(reading) {
-            headers.set(&RATELIMIT, value);
-        }
-        if let Some(policies) = policies {
-            headers.set(&RATELIMIT_POLICY, policies.clone());
-        }
+/// Sets `RateLimit-Policy` where its family is on, over whatever the upstream sent.
+pub fn set_policies(headers: &mut Fields, families: Families, policies: Option<&HeaderValue>) {
+    if let Some(policies) = policies.filter(|_| families.ratelimit) {
+        headers.set(&RATELIMIT_POLICY, policies.clone());
+    }
+}
+
+/// Sets what a limit tells in the fields of every family that is on, over whatever the upstream sent.
+pub fn set_reading(headers: &mut Fields, families: Families, reading: &Reading) {
+    if families.ratelimit
+        && let Ok(value) = ratelimit(reading)
+    {
+        headers.set(&RATELIMIT, value);
     }
     if families.x_ratelimit {
         headers.set(&X_LIMIT, reading.label.units.into());
@@ -162,7 +166,9 @@ mod tests {
         let at_once = Label { counts: Counts::Concurrent, window_s: None, ..label("concurrency", 8, 1) };
         let policies = policy_header([&label("100/s", 100, 1), &label("600/5m", 600, 300), &month, &at_once]);
         let mut headers = Fields::new();
-        set_headers(&mut headers, Families { ratelimit: true, x_ratelimit: true }, &reading, policies.as_ref());
+        let families = Families { ratelimit: true, x_ratelimit: true };
+        set_policies(&mut headers, families, policies.as_ref());
+        set_reading(&mut headers, families, &reading);
         let line = |name| {
             headers.get(HeaderName::from_static(name)).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
         };

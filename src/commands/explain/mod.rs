@@ -19,8 +19,8 @@ use super::console::{Console, Failure, NO, OK};
 use crate::cli::{ExplainArgs, Files, when};
 use crate::gate::decide::{Decision, Permit};
 use crate::gate::explain::{Step, story};
-use crate::gate::respond::{Refusal, refuse};
-use crate::limits::report::{Label, set_headers};
+use crate::gate::respond::{Refusal, refuse, tell_limits};
+use crate::limits::report::Label;
 use crate::record::{Closer, Open, Outcome, Reader, Record, TunnelRecord, Verdict};
 use crate::route::Fit;
 use crate::vocab::clock::Clock;
@@ -150,9 +150,7 @@ fn told(args: &ExplainArgs, scene: &Scene, decision: Decision, now: Timestamp) -
 impl Answer {
     fn passed_on(permit: &Permit, record: &Record) -> Self {
         let mut fields = Fields::with_capacity(4);
-        if let Some(reading) = permit.admitted.reading() {
-            set_headers(&mut fields, record.settings.families, reading, permit.admitted.policies());
-        }
+        tell_limits(&mut fields, record.settings.families, &permit.admitted);
         let identity = permit.admitted.key().map(|key| key.identity()).unwrap_or_default().iter();
         let upstream = Upstream {
             name: permit.upstream.name.to_string(),
