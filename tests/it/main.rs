@@ -33,6 +33,7 @@ mod log;
 mod mtls;
 mod one_path;
 mod order;
+mod policy;
 mod proxy;
 mod proxy_protocol;
 mod real;

@@ -6,7 +6,12 @@ use crate::harness::{Gateway, Key, Reply, Req, Setup, Upstream, curl, free_port}
 
 /// Asserts one refusal: status, public code, reason in the log, and that the upstream never heard of it.
 #[track_caller]
-fn refused(gateway: &Gateway, upstream: &Upstream, request: &Req, expect: (u16, &str, &str)) -> (Reply, Value) {
+pub(crate) fn refused(
+    gateway: &Gateway,
+    upstream: &Upstream,
+    request: &Req,
+    expect: (u16, &str, &str),
+) -> (Reply, Value) {
     let before = upstream.seen().len();
     let reply = request.send();
     let (status, code, reason) = expect;

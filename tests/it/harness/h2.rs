@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
@@ -80,6 +80,13 @@ impl H2 {
         };
         read(body, &mut answer, most).await;
         Ok(answer)
+    }
+
+    /// Sends one request, and keeps its answer as it is: the body is read by nobody.
+    pub(crate) async fn start(&self, request: Request<Frames>) -> Response<Incoming> {
+        let mut sender = self.sender.clone();
+        sender.ready().await.expect("a connection that lives");
+        sender.send_request(request).await.expect("a head")
     }
 
     pub(crate) async fn send(&self, request: Request<Frames>) -> Answer {
