@@ -23,6 +23,7 @@ use crate::vocab::fields::Fields;
 use crate::vocab::secret::Secret;
 
 mod policy;
+mod properties;
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
