@@ -153,7 +153,7 @@ fn a_refused_key_that_is_known_is_named() {
 #[test]
 fn the_same_bad_key_and_different_bad_keys_look_different() {
     let upstream = Upstream::start();
-    let gateway = Setup::with(&upstream, "", "").start();
+    let gateway = Setup::with(&upstream, "limits.failures_per_ip = \"none\"\n", "").start();
     let fingerprint = |key: &Key| {
         let line = gateway.line_of(&gateway.get("/").bearer(key).send());
         line["key.fingerprint"].as_str().unwrap().to_owned()
