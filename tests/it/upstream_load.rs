@@ -137,7 +137,9 @@ fn a_server_that_hangs_or_resets_fails_few_requests_and_is_left_alone() {
         });
         // Those that eject it, and those that were underway with them; and so again if its time was over before it was well.
         let most = (FAILURES + CLIENTS) * ejections(&gateway, server);
-        assert!(!failures.is_empty() && failures.len() <= most, "{mood:?}: {} failed", failures.len());
+        assert!(failures.len() <= most, "{mood:?}: {} failed", failures.len());
+        // A reset may meet only what is repeated; nobody is spared a server that hangs.
+        assert!(mood == Mood::Resetting || !failures.is_empty(), "{mood:?}: nobody noticed");
         all_of(&failures, server, if mood == Mood::Hanging { "upstream_timeout" } else { "upstream_error" });
         if mood == Mood::Resetting {
             assert!(failures.iter().all(|(seen, _)| seen.method == "POST"), "what may be repeated was");
