@@ -14,6 +14,7 @@ use crate::keys::{Identified, Key};
 use crate::limits::account::{OnRoute, Underway};
 use crate::limits::address::{AddressLimiter, Client};
 use crate::limits::bucket::Bucket;
+use crate::limits::lockout::Lockout;
 use crate::limits::report::Reading;
 use crate::route::{OpenRoute, Route, ShadowRoute};
 use crate::vocab::clock::Now;
@@ -28,6 +29,8 @@ pub struct WideLimits {
     pub per_ip: Option<Arc<AddressLimiter>>,
     /// `limits.open`: of requests without a key alone.
     pub open: Option<Arc<AddressLimiter>>,
+    /// `limits.failures_per_ip`
+    pub lockout: Option<Arc<Lockout>>,
 }
 
 /// What entitles a request to pass, short of its limits.
@@ -162,7 +165,8 @@ fn take_of_addresses(
 }
 
 impl Limited {
-    const fn by(denial: Denial, reading: Reading) -> Self {
+    /// By this limit, at this moment.
+    pub const fn by(denial: Denial, reading: Reading) -> Self {
         Self { denial, reading: Some(reading), policies: None }
     }
 }

@@ -13,6 +13,7 @@
 //! | facts | [`request::facts`], [`request::forwarded`], [`request::target`] | [`request::Facts`] | `malformed_request` |
 //! | transport | [`gate::decide`] | – | `insecure_transport` |
 //! | wide limits, first look | [`admit`] | – | `ip_limited`, `total_limited` |
+//! | lock-out | [`limits::lockout`], asked and told by [`gate::decide`] | – | `locked_out` |
 //! | route | [`route`] | [`route::Routed`] | `no_route`, `method_not_allowed`, `missing_key` |
 //! | credential | [`credential`] | [`credential::Presented`] | `duplicate_credential` |
 //! | keys | [`keys::ring`] finds, [`keys::lifecycle`] judges | [`keys::Identified`] | the eleven reasons whose code is `invalid_key` |

@@ -175,6 +175,7 @@ impl Builder {
                 total: gateway.limits.total.as_ref().map(|rate| self.ledger.total(rate)),
                 per_ip: self.ledger.per_ip(gateway.limits.per_ip.as_ref()),
                 open: self.ledger.open(gateway.limits.open.as_ref()),
+                lockout: self.ledger.lockout(gateway.limits.failures_per_ip.as_ref(), gateway.limits.lockout),
             },
             upstreams,
             http: gateway.http.clone(),

@@ -140,9 +140,10 @@ impl Stages<'_> {
         let now = self.facts.now;
         let cost = routed.as_ref().map_or(NonZeroU32::MIN, |routed| routed.route().cost);
         self.snapshot.wide.check(client, cost, now).map_err(|limited| self.limited(limited))?;
+        self.refuse_locked_out(client)?;
         let passage = match routed? {
             Routed::Open(open) => Passage::Open(open),
-            Routed::Guarded(guarded) => self.key(guarded, path)?,
+            Routed::Guarded(guarded) => self.key(guarded, path, client)?,
         };
         let body_bytes = || declared_length(self.headers);
         let admitted = admit(&self.snapshot.wide, passage, client, body_bytes, now);
@@ -208,7 +209,7 @@ impl Stages<'_> {
         Ok(routed)
     }
 
-    fn key(&mut self, guarded: GuardedRoute, path: &str) -> Result<Passage, Refusal> {
+    fn key(&mut self, guarded: GuardedRoute, path: &str, client: Client) -> Result<Passage, Refusal> {
         let presented = match self.find() {
             Found::None => return guarded.without_key().map(Passage::Open).map_err(Refusal::new),
             Found::Several => {
@@ -224,7 +225,8 @@ impl Stages<'_> {
         let identified = identify(&self.snapshot.ring, &presented, self.facts.now).map_err(|rejected| {
             // Made anew for each, so that all of them take as long.
             self.trail.fingerprint = Some(self.snapshot.reader.fingerprint(&presented));
-            self.rejected(rejected)
+            let refusal = self.rejected(rejected);
+            self.count_failure(&guarded, client).unwrap_or(refusal)
         })?;
         self.trail.fingerprint = Some(match identified.in_grace() {
             true => self.snapshot.reader.fingerprint(&presented),
@@ -233,6 +235,45 @@ impl Stages<'_> {
         self.trail.key = Some(Arc::clone(identified.key()));
         self.trail.key_state = Some(Identified::state(&identified));
         self.authorize(identified, &guarded, path).map(Passage::Keyed)
+    }
+
+    /// Whoever guesses keys is refused before any is looked at, the right one as well; but not where that one is known to come
+    /// from: a key that names this very network is no guess.
+    fn refuse_locked_out(&mut self, client: Client) -> Result<(), Refusal> {
+        let lockout = self.snapshot.wide.lockout.as_ref();
+        let Some(reading) = lockout.and_then(|lockout| lockout.locked(client, self.facts.now.mono)) else {
+            return Ok(());
+        };
+        if self.is_trusted_proxy() || self.comes_from_its_network() {
+            return Ok(());
+        }
+        Err(self.limited(Limited::by(Denial::LockedOut, reading)))
+    }
+
+    /// One more refused credential from there. Gives another refusal where there were too many already. In shadow mode
+    /// nothing is held against anybody.
+    fn count_failure(&mut self, guarded: &GuardedRoute, client: Client) -> Option<Refusal> {
+        let lockout = self.snapshot.wide.lockout.as_ref().filter(|_| guarded.route().mode == Mode::Enforce)?;
+        if self.is_trusted_proxy() {
+            return None;
+        }
+        let reading = lockout.failed(client, self.facts.now.mono)?;
+        Some(self.limited(Limited::by(Denial::LockedOut, reading)))
+    }
+
+    fn is_trusted_proxy(&self) -> bool {
+        let client = self.facts.client(self.conn);
+        client.is_some_and(|client| self.snapshot.trusted_proxies.trusts(client.to_canonical()))
+    }
+
+    fn comes_from_its_network(&self) -> bool {
+        if !self.snapshot.ring.names_networks() {
+            return false;
+        }
+        let Found::One(presented) = self.find() else { return false };
+        let identified = identify(&self.snapshot.ring, &presented, self.facts.now);
+        let client = self.facts.client(self.conn);
+        identified.is_ok_and(|it| it.key().rules().is_some_and(|rules| rules.names(client)))
     }
 
     fn authorize(&mut self, identified: Identified, guarded: &GuardedRoute, path: &str) -> Result<Authorized, Refusal> {

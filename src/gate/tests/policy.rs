@@ -168,6 +168,41 @@ fn requests_without_a_key_have_a_limit_of_their_own() {
 }
 
 #[test]
+fn who_guesses_is_locked_out_before_any_key_is_looked_at() {
+    let config = "server.trusted_proxies = [\"198.51.100.0/24\"]\nlimits.failures_per_ip = \"3/m\"\nlimits.lockout = \"1m\"\n\
+                  [[route]]\npath = \"/s/*\"\nmode = \"shadow\"\n[[route]]\n";
+    let keys = entry("k", "good", "")
+        + &entry("l", "home", "networks = [\"192.0.2.0/24\"]")
+        + &entry("m", "gone", "state = \"revoked\"");
+    let world = World::new(config, &keys);
+    let ask = |key: &str, peer: &str, target: &str| {
+        let headers = [("x-api-key", key)];
+        let headers = if key.is_empty() { &[][..] } else { &headers[..] };
+        world.reason(&Ask { target, headers, peer, ..Ask::default() })
+    };
+    let (guesser, other) = ("192.0.2.1:1", "192.0.2.2:1");
+    for _ in 0..5 {
+        assert_eq!(ask("", guesser, "/"), "missing_key", "who sends none does not guess");
+        assert_eq!(ask("bad", guesser, "/s/"), "allowed", "nothing is held against anybody in shadow mode");
+    }
+    assert_eq!([ask("bad", guesser, "/"), ask("gone", guesser, "/")], ["unknown_key", "revoked"]);
+    assert_eq!(ask("good", guesser, "/"), "allowed", "not yet");
+    assert_eq!([ask("worse", guesser, "/"), ask("worst", guesser, "/")], ["unknown_key", "locked_out"]);
+    assert_eq!([ask("good", guesser, "/"), ask("", guesser, "/nowhere")], ["locked_out", "locked_out"]);
+    assert_eq!(ask("good", guesser, "/s/"), "allowed", "shadow mode refuses nobody");
+    assert_eq!(ask("home", guesser, "/"), "allowed", "its entry names that network");
+    assert_eq!([ask("good", other, "/"), ask("bad", other, "/")], ["allowed", "unknown_key"]);
+    for _ in 0..9 {
+        assert_eq!(ask("bad", "198.51.100.7:1", "/"), "unknown_key", "a proxy is not locked out for its clients");
+    }
+    let refused = world.ask(&Ask { headers: GOOD, peer: guesser, ..Ask::default() });
+    assert_eq!(refused.trail.reading.map(|it| it.retry_after_s()), Some(60));
+    assert!(refused.trail.fingerprint.is_none(), "no key was looked at");
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(ask("good", guesser, "/"), "allowed");
+}
+
+#[test]
 fn a_route_in_shadow_mode_refuses_nothing_that_can_be_passed_on() {
     let config = "limits.per_ip = \"9/h\"\n[[route]]\npath = \"/s/*\"\nmode = \"shadow\"\nroles = [\"r\"]\n[[route]]\n";
     let world =
