@@ -234,6 +234,13 @@ impl Stages<'_> {
         });
         self.trail.key = Some(Arc::clone(identified.key()));
         self.trail.key_state = Some(Identified::state(&identified));
+        if guarded.route().mode == Mode::Shadow {
+            self.identified = Some(identified.clone());
+        }
+        if let Some(left) = identified.key().account().held(self.facts.now.mono) {
+            self.trail.key_state = Some(Denial::Suspended.reason());
+            return Err(Refusal::new(Denial::Suspended).with_retry_after(left.get().div_ceil(1_000_000_000)));
+        }
         self.authorize(identified, &guarded, path).map(Passage::Keyed)
     }
 
@@ -278,9 +285,6 @@ impl Stages<'_> {
 
     fn authorize(&mut self, identified: Identified, guarded: &GuardedRoute, path: &str) -> Result<Authorized, Refusal> {
         let route = Arc::clone(guarded.route());
-        if route.mode == Mode::Shadow {
-            self.identified = Some(identified.clone());
-        }
         let asked = Asked { method: &self.facts.method, path, client: self.facts.client(self.conn) };
         authorize(identified, route, &asked).map_err(Refusal::new)
     }

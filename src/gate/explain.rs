@@ -118,7 +118,8 @@ impl Check {
             | Denial::Compromised
             | Denial::Honey
             | Denial::RotatedOut
-            | Denial::Quarantined => Self::Key,
+            | Denial::Quarantined
+            | Denial::Suspended => Self::Key,
             Denial::RouteDenied => Self::Routes,
             Denial::MethodDenied => Self::Methods,
             Denial::PathDenied => Self::Paths,

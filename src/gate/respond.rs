@@ -29,9 +29,6 @@ static FINGERPRINT: HeaderName = HeaderName::from_static("x-api-key-fingerprint"
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// draft-ietf-httpapi-ratelimit-headers-11 §5.
-const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-
 /// Why a request is refused, with what the answer needs to say so.
 #[derive(Debug)]
 pub struct Refusal {
@@ -41,12 +38,13 @@ pub struct Refusal {
     reading: Option<Reading>,
     /// `RateLimit-Policy`, where more is said than that of the reading.
     policies: Option<Arc<HeaderValue>>,
+    retry_after_s: Option<u64>,
 }
 
 impl Refusal {
     /// A refusal that needs no more words.
     pub const fn new(denial: Denial) -> Self {
-        Self { denial, allow: None, reading: None, policies: None }
+        Self { denial, allow: None, reading: None, policies: None, retry_after_s: None }
     }
 
     /// A 405 names the methods that would be taken.
@@ -57,7 +55,12 @@ impl Refusal {
     /// A 429 names the limit.
     pub fn limited(limited: Limited) -> Self {
         let Limited { denial, reading, policies } = limited;
-        Self { denial, allow: None, reading, policies }
+        Self { reading, policies, ..Self::new(denial) }
+    }
+
+    /// It is worth another try in so many seconds.
+    pub fn with_retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
     }
 }
 
@@ -83,6 +86,9 @@ pub fn refuse(refusal: &Refusal, mut open: Open, outcome: Outcome) -> Answer<Res
         set_policies(&mut headers, record.settings.families, policies.as_ref());
         set_reading(&mut headers, record.settings.families, reading);
         set_retry_after(&mut headers, reading);
+    }
+    if let Some(seconds) = refusal.retry_after_s {
+        headers.set(RETRY_AFTER, seconds.into());
     }
     if refusal.denial == Denial::UpstreamBusy {
         // Nobody knows better: it depends on how fast the others are.
@@ -173,10 +179,8 @@ fn set_audit_headers(headers: &mut Fields, record: &Record) {
 /// The body of a refusal (RFC 9457). Nothing of the request is in it but the id that we gave it.
 fn problem(refusal: &Refusal, status: StatusCode, record: &Record) -> Bytes {
     let denial = refusal.denial;
-    let (kind, title) = match &refusal.reading {
-        Some(_) => (QUOTA_EXCEEDED, "Quota Exceeded"),
-        None => ("about:blank", status.canonical_reason().unwrap_or("Error")),
-    };
+    let (kind, title) = denial.problem();
+    let title = title.unwrap_or_else(|| status.canonical_reason().unwrap_or("Error"));
     let mut out = Vec::with_capacity(320);
     let mut put = |text: &str| out.extend_from_slice(text.as_bytes());
     put("{\"type\":\"");

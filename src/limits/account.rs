@@ -1,8 +1,9 @@
 //! What a key has used, beyond the buckets that are its own: quotas, requests underway, limits of routes. It is made by a
 //! key's first request and outlives configurations, by the key's id.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -20,6 +21,7 @@ pub struct Account {
     /// Units of quotas.
     pub spent: Spent,
     underway: AtomicU32,
+    held_until: AtomicU64,
     on_routes: ArcSwap<Vec<Arc<OnRoute>>>,
 }
 
@@ -93,6 +95,16 @@ impl Account {
         Some(Underway(Arc::clone(self)))
     }
 
+    /// Suspends the key until then, nanoseconds of the process's clock; 0 ends it.
+    pub fn hold(&self, until: u64) {
+        self.held_until.store(until, Ordering::Release);
+    }
+
+    /// How long the key is still suspended at `now`, nanoseconds, if it is.
+    pub fn held(&self, now: u64) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.held_until.load(Ordering::Acquire).saturating_sub(now))
+    }
+
     /// Requests that are underway, of those that were counted.
     pub fn underway(&self) -> u32 {
         self.underway.load(Ordering::Acquire)
@@ -122,7 +134,7 @@ impl Account {
 
     fn is_blank(&self, now: Now) -> bool {
         let all_full = self.on_routes.load().iter().flat_map(|it| &*it.buckets).all(|bucket| bucket.is_full(now.mono));
-        all_full && self.underway() == 0 && self.spent.is_empty(now.wall_us)
+        all_full && self.held(now.mono).is_none() && self.underway() == 0 && self.spent.is_empty(now.wall_us)
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Denial {
     RotatedOut,
     /// Its entry is invalid, or shares its hash with another.
     Quarantined,
+    /// The key is suspended for a while: an alert's rule has `hold`.
+    Suspended,
     /// The route is none of the key's `routes`.
     RouteDenied,
     /// The method is none of the key's `methods`.
@@ -87,7 +89,7 @@ pub enum Fault {
 
 impl Denial {
     /// All of them, in the order of INTERFACE.md §4.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedRequest,
         Self::InsecureTransport,
         Self::IpLimited,
@@ -108,6 +110,7 @@ impl Denial {
         Self::Honey,
         Self::RotatedOut,
         Self::Quarantined,
+        Self::Suspended,
         Self::RouteDenied,
         Self::MethodDenied,
         Self::PathDenied,
@@ -146,6 +149,7 @@ impl Denial {
             Self::Honey => "honey",
             Self::RotatedOut => "rotated_out",
             Self::Quarantined => "quarantined",
+            Self::Suspended => "suspended",
             Self::RouteDenied => "route_denied",
             Self::MethodDenied => "method_denied",
             Self::PathDenied => "path_denied",
@@ -189,7 +193,24 @@ impl Denial {
 
     /// True where a limit refused: the line is a `throttle`.
     pub const fn is_throttle(self) -> bool {
-        self.status() == 429
+        self.status() == 429 && !self.is_suspension()
+    }
+
+    const fn is_suspension(self) -> bool {
+        matches!(self, Self::Suspended)
+    }
+
+    /// The `type` of its problem (RFC 9457 §3.1.1), and the `title` where it has one of its own
+    /// (draft-ietf-httpapi-ratelimit-headers-11 §5).
+    pub const fn problem(self) -> (&'static str, Option<&'static str>) {
+        if self.is_suspension() {
+            const TYPE: &str = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
+            (TYPE, Some("Abnormal Usage Detected"))
+        } else if self.is_throttle() {
+            ("https://iana.org/assignments/http-problem-types#quota-exceeded", Some("Quota Exceeded"))
+        } else {
+            ("about:blank", None)
+        }
     }
 
     /// True where a route or a key in shadow mode lets the request pass all the same, and only says so (INTERFACE.md §2):
@@ -212,6 +233,7 @@ impl Denial {
             | Self::Honey
             | Self::RotatedOut
             | Self::Quarantined
+            | Self::Suspended
             | Self::RouteDenied
             | Self::MethodDenied
             | Self::PathDenied
@@ -273,6 +295,7 @@ impl Denial {
             Self::RouteDenied | Self::MethodDenied | Self::PathDenied | Self::NetworkDenied | Self::RoleDenied => {
                 Face::new(403, "forbidden", NOT_ENTITLED, Client).with(Challenge::InsufficientScope)
             }
+            Self::Suspended => Face::new(429, "abnormal_usage", SUSPENDED, Client),
             Self::RateLimited => Face::new(429, "rate_limited", LIMIT_USED, Client),
             Self::QuotaExceeded => Face::new(429, "quota_exceeded", QUOTA_USED, Client),
             Self::ConcurrencyLimited => Face::new(429, "concurrency_limited", TOO_MANY_UNDERWAY, Client),
@@ -287,6 +310,7 @@ impl Denial {
 
 const INSECURE: &str = "Credentials are not accepted over an insecure connection; use https.";
 const LOCKED_OUT: &str = "Too many refused credentials from this address; see Retry-After.";
+const SUSPENDED: &str = "This API key is suspended after abnormal usage; see Retry-After.";
 const NOT_ENTITLED: &str = "This API key does not entitle to this request.";
 const LIMIT_USED: &str = "This API key has used up its limit; see Retry-After.";
 const QUOTA_USED: &str = "This API key has used up its quota; see Retry-After.";
@@ -391,6 +415,7 @@ mod tests {
             (401, "invalid_key"),
             (429, "too_many_failures"),
             (403, "forbidden"),
+            (429, "abnormal_usage"),
             (429, "quota_exceeded"),
             (429, "concurrency_limited"),
             (413, "body_too_large"),

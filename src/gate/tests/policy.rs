@@ -168,6 +168,19 @@ fn requests_without_a_key_have_a_limit_of_their_own() {
 }
 
 #[test]
+fn a_suspended_key_is_refused_until_its_time_is_over() {
+    let world = World::new("", &(entry("k", "good", "") + &entry("l", "other", "")));
+    let account = world.snapshot.ring.keys()[0].account();
+    account.hold(world.clock.mono() + 1_500_000_000);
+    assert_eq!([world.with_key("good"), world.with_key("other")], ["suspended", "allowed"]);
+    world.clock.advance(Duration::from_millis(1_500));
+    assert_eq!(world.with_key("good"), "allowed");
+    account.hold(world.clock.mono() + 1_500_000_000);
+    account.hold(0);
+    assert_eq!(world.with_key("good"), "allowed");
+}
+
+#[test]
 fn who_guesses_is_locked_out_before_any_key_is_looked_at() {
     let config = "server.trusted_proxies = [\"198.51.100.0/24\"]\nlimits.failures_per_ip = \"3/m\"\nlimits.lockout = \"1m\"\n\
                   [[route]]\npath = \"/s/*\"\nmode = \"shadow\"\n[[route]]\n";
