@@ -1,13 +1,19 @@
 //! Lines that are not about a request: the life of the process and of its configuration.
 
+use std::mem;
+
 use super::line::{Line, TimeText};
 use super::sink::Sink;
 use crate::config::gateway::{ListenAddress, OnFull};
+use crate::limits::lockout::{self, Told};
 use crate::upstream::health::{Change, State};
-use crate::vocab::clock::Clock;
+use crate::vocab::clock::{Clock, Now};
 
 /// Ids listed in one line; a key file of a million new keys is told of by its number.
 const IDS_MAX: usize = 1_000;
+
+/// Bytes of lines that are written at once, where there are many.
+const CHUNK: usize = 64 << 10;
 
 /// Writes such lines. Clones share the writer.
 #[derive(Clone)]
@@ -128,6 +134,22 @@ impl Events {
         });
     }
 
+    /// Addresses that are locked out from now on, or no more. Each line has the time at which it happened.
+    pub fn lockouts(&self, changes: &[lockout::Change]) {
+        let (now, mut times) = (self.clock.now(), TimeText::default());
+        let (mut lines, mut count) = (Vec::new(), 0);
+        for change in changes {
+            lockout_line(&mut lines, &mut times, now, change);
+            count += 1;
+            if lines.len() >= CHUNK {
+                self.sink.write(mem::take(&mut lines), mem::take(&mut count), OnFull::Drop);
+            }
+        }
+        if count > 0 {
+            self.sink.write(lines, count, OnFull::Drop);
+        }
+    }
+
     /// Anything else.
     pub(super) fn line(&self, level: &str, event: &str, write: impl FnOnce(&mut Line<'_>)) {
         let mut bytes = Vec::with_capacity(256);
@@ -136,6 +158,27 @@ impl Events {
         line.close();
         // Never waits: a log that nobody reads must hold up neither a revocation nor the end of the process.
         self.sink.write(bytes, 1, OnFull::Drop);
+    }
+}
+
+fn lockout_line(out: &mut Vec<u8>, times: &mut TimeText, now: Now, change: &lockout::Change) {
+    let mut tell = |level, state, told: &Told| {
+        let ago_us = i64::try_from(now.mono.saturating_sub(told.at) / 1_000).unwrap_or(i64::MAX);
+        let mut line = Line::open(out, times, now.wall_us.saturating_sub(ago_us), level, "lockout");
+        line.word("state", state)
+            .word("client.address", &told.client.to_string())
+            .number("duration_s", told.length.div_ceil(1_000_000_000))
+            .number("times", told.times.into())
+            .text("limit.policy", told.policy.text.as_bytes())
+            .close();
+    };
+    match change {
+        lockout::Change::Begun(told) => tell("warn", "begin", told),
+        lockout::Change::Ended(told) => tell("info", "end", told),
+        lockout::Change::Untold(more) => {
+            let mut line = Line::open(out, times, now.wall_us, "warn", "lockout");
+            line.word("state", "begin").number("count", *more).close();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod decision;
 pub mod events;
 pub mod line;
+pub mod lockouts;
 pub mod log;
 pub mod operational;
 pub mod service;

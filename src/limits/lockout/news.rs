@@ -27,6 +27,8 @@ pub enum Change {
 pub struct Told {
     /// Who is locked out.
     pub client: Client,
+    /// When it began or ended, nanoseconds of the process's clock.
+    pub at: u64,
     /// Nanoseconds.
     pub length: u64,
     /// Which one in a row it is: the first, the second, …
@@ -66,7 +68,7 @@ impl News {
                 inner.untold = inner.untold.saturating_add(1);
                 return;
             }
-            inner.changes.push(Change::Begun(lasting.told(tag, lasting.length)));
+            inner.changes.push(Change::Begun(lasting.told(tag, now, lasting.length)));
             inner.lasting.insert((lasting.until, tag), lasting);
         });
     }
@@ -75,7 +77,7 @@ impl News {
     pub(super) fn cut_short(&self, tag: Tag, until: u64, now: u64) {
         self.with(|inner| {
             if let Some(lasting) = inner.lasting.remove(&(until, tag)) {
-                inner.changes.push(Change::Ended(lasting.told(tag, lasting.lasted(now))));
+                inner.changes.push(lasting.ended(tag, now));
             }
         });
     }
@@ -102,17 +104,19 @@ impl Inner {
     fn end(&mut self, now: u64, all: bool) {
         while let Some(first) = self.lasting.first_entry().filter(|first| all || first.key().0 <= now) {
             let ((_, tag), lasting) = first.remove_entry();
-            self.changes.push(Change::Ended(lasting.told(tag, lasting.lasted(now))));
+            self.changes.push(lasting.ended(tag, now));
         }
     }
 }
 
 impl Lasting {
-    fn told(&self, tag: Tag, length: u64) -> Told {
-        Told { client: tag.client(), length, times: self.times, policy: Arc::clone(&self.policy) }
+    fn told(&self, tag: Tag, at: u64, length: u64) -> Told {
+        Told { client: tag.client(), at, length, times: self.times, policy: Arc::clone(&self.policy) }
     }
 
-    fn lasted(&self, now: u64) -> u64 {
-        self.length.saturating_sub(self.until.saturating_sub(now))
+    /// Asked at `now`, when it is over, or is to be.
+    fn ended(&self, tag: Tag, now: u64) -> Change {
+        let at = self.until.min(now);
+        Change::Ended(self.told(tag, at, self.length.saturating_sub(self.until - at)))
     }
 }
