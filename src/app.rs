@@ -18,6 +18,7 @@ use crate::edge::tls::Tls;
 use crate::edge::unix::SocketFile;
 use crate::edge::worker::{self, Bound, Phase, Shared};
 use crate::observe::events::{Events, Listening};
+use crate::observe::lockouts::Lockouts;
 use crate::observe::operational;
 use crate::observe::service;
 use crate::observe::sink::{Sink, Writer};
@@ -284,9 +285,11 @@ fn let_workers_go_first() {
 fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
     let_workers_go_first();
     let (mut swept, mut told) = (Instant::now(), Instant::now());
+    let mut lockouts = Lockouts::new(reloader.events.clone(), reloader.shared.clock.clone());
     // What changed between the first reading and the first watch has sent no event.
     let (mut wake, mut asked) = (files.settle(), false);
     loop {
+        let stops = matches!(wake, Wake::Stop);
         match wake {
             Wake::Reload { unfinished, rung } => {
                 asked |= rung;
@@ -304,7 +307,11 @@ fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
                 }
             }
             Wake::Idle => give_back(),
-            Wake::Stop => return,
+            Wake::Stop => {}
+        }
+        lockouts.tell(reloader.shared.snapshot.load().wide.lockout.as_ref());
+        if stops {
+            return;
         }
         if swept.elapsed() >= SWEEP_EVERY {
             swept = Instant::now();

@@ -29,6 +29,7 @@ mod leaving;
 mod limits;
 mod lines;
 mod listeners;
+mod lockout;
 mod log;
 mod mtls;
 mod one_path;
