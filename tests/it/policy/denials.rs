@@ -8,7 +8,7 @@ use crate::harness::{Conn, Gateway, Key, Req, Setup, Upstream, free_port};
 
 /// The manual's table of verdicts: reason, status, public code. Operators may have 403 for 401
 /// (`keys.status_missing`, `keys.status_invalid`).
-const TABLE: [(&str, u16, &str); 33] = [
+const TABLE: [(&str, u16, &str); 34] = [
     ("malformed_request", 400, "bad_request"),
     ("insecure_transport", 403, "insecure_transport"),
     ("ip_limited", 429, "rate_limited"),
@@ -29,6 +29,7 @@ const TABLE: [(&str, u16, &str); 33] = [
     ("honey", 401, "invalid_key"),
     ("rotated_out", 401, "invalid_key"),
     ("quarantined", 401, "invalid_key"),
+    ("suspended", 429, "abnormal_usage"),
     ("route_denied", 403, "forbidden"),
     ("method_denied", 403, "forbidden"),
     ("path_denied", 403, "forbidden"),
@@ -62,6 +63,8 @@ struct World {
     gateway: Gateway,
     /// With a limit of all.
     crowded: Gateway,
+    /// Where one wrong key is too many.
+    guarded: Gateway,
     good: Key,
     bad: Vec<(&'static str, Key)>,
     held: Vec<Conn>,
@@ -99,7 +102,8 @@ impl World {
         let config = CONFIG.replace("@NOBODY@", &free_port().to_string());
         let gateway = Setup::with(&upstream, &config, &entries).start();
         let crowded = Setup::with(&upstream, "limits.total = \"1/h\"\n", &entries).start();
-        World { upstream, gateway, crowded, good, bad, held: Vec::new() }
+        let guarded = Setup::with(&upstream, "limits.failures_per_ip = \"1/h\"\n", &entries).start();
+        World { upstream, gateway, crowded, guarded, good, bad, held: Vec::new() }
     }
 
     fn get(&self, path: &str) -> Req {
@@ -134,7 +138,11 @@ impl World {
                 assert_eq!(request.send().status, 200);
                 request
             }
-            Denial::LockedOut => panic!("it is not produced yet"),
+            Denial::LockedOut => {
+                assert_eq!(self.guarded.get("/x").bearer(&Key::new()).send().status, 401);
+                self.guarded.get("/x").bearer(&good)
+            }
+            Denial::Suspended => panic!("no alert does it yet"),
             Denial::NoRoute => self.get("/nowhere").bearer(&good),
             Denial::MethodNotAllowed => self.gateway.request("PUT", "/x").bearer(&good),
             Denial::MissingKey => self.get("/x"),
@@ -199,13 +207,14 @@ fn each_is_produced_by_a_request_and_no_other_status_and_code_comes_out() {
     let mut world = World::start();
     let mut came_out = BTreeSet::new();
     for (denial, (reason, status, code)) in Denial::ALL.into_iter().zip(TABLE) {
-        if denial == Denial::LockedOut {
+        if denial == Denial::Suspended {
             continue;
         }
         let reply = world.request(denial).send();
         assert_eq!(reply.status, status, "{reason}: {}", reply.everything());
         crate::verdicts::assert_problem(&reply, code);
-        let gateway = if denial == Denial::TotalLimited { &world.crowded } else { &world.gateway };
+        let gateway = [(Denial::TotalLimited, &world.crowded), (Denial::LockedOut, &world.guarded)];
+        let gateway = gateway.into_iter().find(|(of, _)| *of == denial).map_or(&world.gateway, |(_, gateway)| gateway);
         let line = gateway.line_of(&reply);
         assert_eq!((&line["reason"], &line["http.response.status_code"]), (&reason.into(), &status.into()), "{line:#}");
         let decision = if reason.starts_with("upstream_") { "allow" } else { "deny" };
@@ -218,6 +227,6 @@ fn each_is_produced_by_a_request_and_no_other_status_and_code_comes_out() {
         came_out.insert((reply.status, reply.json()["code"].as_str().unwrap().to_owned()));
     }
     let manual: BTreeSet<_> =
-        TABLE.iter().filter(|it| it.0 != "locked_out").map(|(_, status, code)| (*status, (*code).to_owned())).collect();
+        TABLE.iter().filter(|it| it.0 != "suspended").map(|(_, status, code)| (*status, (*code).to_owned())).collect();
     assert_eq!(came_out, manual);
 }
