@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::config::gateway::{PathPattern, takes};
 use crate::config::keyfile::Rules;
 use crate::keys::Identified;
-use crate::route::{Route, path_matches};
+use crate::route::Route;
 use crate::vocab::denial::Denial;
 
 /// A good key that may make this request. Only [`authorize`] makes one.
@@ -55,12 +56,7 @@ fn follow(rules: &Rules, route: &Route, asked: &Asked<'_>) -> Result<(), Denial>
     let Rules { routes, methods, paths, networks, .. } = rules;
     may(routes.as_ref().is_none_or(|names| names.contains(&route.name)), Denial::RouteDenied)?;
     may(methods.as_ref().is_none_or(|methods| takes(methods, asked.method)), Denial::MethodDenied)?;
-    let under = |paths: &[_]| paths.iter().any(|pattern| path_matches(pattern, asked.path));
+    let under = |paths: &[PathPattern]| paths.iter().any(|pattern| pattern.matches(asked.path));
     may(paths.as_ref().is_none_or(|paths| under(paths)), Denial::PathDenied)?;
     may(networks.is_none() || rules.names(asked.client), Denial::NetworkDenied)
-}
-
-/// Who may GET may HEAD (RFC 9110 §9.3.2).
-fn takes(methods: &[Method], method: &Method) -> bool {
-    methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET))
 }

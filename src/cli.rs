@@ -79,6 +79,9 @@ pub struct DemoArgs {}
 /// `keyward check`
 #[derive(Args, Clone, Debug, Default)]
 pub struct CheckArgs {
+    /// Take warnings for errors
+    #[arg(long)]
+    pub strict: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

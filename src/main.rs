@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, files),
         Command::Demo(_) => demo::run(),
         Command::Check(args) => on_stdio(|console| {
-            let checked = check::check(files, args.json, console.colour, &mut console.out);
+            let checked = check::check(files, args, console.colour, &mut console.out);
             console.answered(checked)
         }),
         Command::Explain(args) => on_stdio(|console| explain::run(args, files, console, &Clock::system())),

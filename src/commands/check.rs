@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::cli::Files;
+use crate::cli::{CheckArgs, Files};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::gateway::{self, Gateway};
 use crate::config::keyfile::{self, needs_pepper};
@@ -27,11 +27,15 @@ struct Counts {
 }
 
 /// Checks `files` (or those that `run` would find) and reports to `out`, as text or as one JSON object.
-/// Gives the exit status: 0 when `run` would serve all of it, 1 when it would refuse the files or quarantine an entry.
-pub fn check(files: &Files, json: bool, color: bool, out: &mut impl Write) -> io::Result<u8> {
-    let found = find_problems(files);
+/// Gives the exit status: 0 when `run` would serve all of it, 1 when it would refuse the files or quarantine an entry, or with
+/// `--strict` when there is anything to say at all.
+pub fn check(files: &Files, args: &CheckArgs, color: bool, out: &mut impl Write) -> io::Result<u8> {
+    let mut found = find_problems(files);
+    if args.strict {
+        found.problems.raise();
+    }
     let ok = !found.problems.has_errors() && found.quarantined == 0;
-    match json {
+    match args.json {
         true => write_json(&found, ok, out)?,
         false => write_text(&found, ok, color, out)?,
     }
@@ -86,7 +90,7 @@ fn find_problems(files: &Files) -> Found {
             counts.keys = keys.value.keys.len();
             found.quarantined = quarantined(&gateway, &keys.value);
             found.problems.extend(keys.warnings);
-            let crossed = keyfile::cross_check(&gateway, &keys.value, &keys.source);
+            let crossed = keyfile::cross_check((&gateway, &source), (&keys.value, &keys.source));
             found.problems.extend(crossed);
         }
     }
@@ -161,15 +165,19 @@ mod tests {
 
     use super::*;
 
-    /// Runs `check` over a scratch folder; its path is `DIR` in what is printed.
     fn run(files: &[(&str, &str)], json: bool) -> (u8, String) {
+        run_with(files, &CheckArgs { json, strict: false })
+    }
+
+    /// Runs `check` over a scratch folder; its path is `DIR` in what is printed.
+    fn run_with(files: &[(&str, &str)], args: &CheckArgs) -> (u8, String) {
         let dir = tempfile::tempdir().expect("a scratch folder");
         for (name, text) in files {
             fs::write(dir.path().join(name), text).expect("a file in it");
         }
         let mut out = Vec::new();
         let path = dir.path().join("keyward.toml");
-        let status = check(&Files { config: Some(path), keys: None }, json, false, &mut out).expect("memory takes all");
+        let status = check(&Files { config: Some(path), keys: None }, args, false, &mut out).expect("memory takes all");
         let out = String::from_utf8(out).expect("text");
         (status, out.replace(&dir.path().display().to_string(), "DIR"))
     }
@@ -228,11 +236,31 @@ mod tests {
     }
 
     #[test]
+    fn strict_makes_errors_of_warnings() {
+        let config = format!("{SMALLEST}[[route]]\nauth = \"open\"\nroles = [\"r\"]\n");
+        let files = [("keyward.toml", config.as_str()), ("keys.toml", "")];
+        let (status, out) = run(&files, false);
+        assert!(status == 0 && out.contains("warning[unused-roles]"), "{out}");
+        assert!(out.ends_with("0 keys; 1 warning\n"), "{out}");
+        let (status, out) = run_with(&files, &CheckArgs { strict: true, json: false });
+        assert!(status == 1 && out.contains("error[unused-roles]"), "{out}");
+        assert!(out.ends_with("1 error, 0 warnings\n"), "{out}");
+        for (strict, status, severity) in [(false, 0, "warning"), (true, 1, "error")] {
+            let (told, out) = run_with(&files, &CheckArgs { strict, json: true });
+            let object: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+            assert_eq!((told, &object["ok"]), (status, &(status == 0).into()));
+            assert_eq!(object["problems"][0]["severity"], severity);
+        }
+        let good = [("keyward.toml", SMALLEST), ("keys.toml", "")];
+        assert_eq!(run_with(&good, &CheckArgs { strict: true, json: false }).0, 0);
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
         let mut out = Vec::new();
         let path = Path::new("/nowhere/keyward.toml").to_owned();
-        let status =
-            check(&Files { config: Some(path), keys: None }, false, false, &mut out).expect("memory takes all");
+        let status = check(&Files { config: Some(path), keys: None }, &CheckArgs::default(), false, &mut out)
+            .expect("memory takes all");
         assert_eq!(status, 1);
         insta::assert_snapshot!(String::from_utf8_lossy(&out));
     }

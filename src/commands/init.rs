@@ -58,7 +58,9 @@ mod tests {
         assert_eq!(mode("keys.toml"), 0o600);
         let mut out = Vec::new();
         let files = crate::cli::Files { config: Some(dir.join("keyward.toml")), keys: None };
-        let status = check(&files, false, false, &mut out);
+        // Without even a warning.
+        let args = crate::cli::CheckArgs { strict: true, json: false };
+        let status = check(&files, &args, false, &mut out);
         assert_eq!(status.ok(), Some(0), "{}", String::from_utf8_lossy(&out));
 
         fs::write(dir.join("keyward.toml"), "mine").expect("a file can be replaced");

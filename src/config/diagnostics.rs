@@ -153,6 +153,11 @@ impl Report {
         self.diagnostics.extend(other.diagnostics);
     }
 
+    /// Makes every problem an error.
+    pub fn raise(&mut self) {
+        self.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.severity = Severity::Error);
+    }
+
     /// The problems, in order.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics

@@ -5,8 +5,10 @@ mod limits;
 mod listener;
 mod log;
 mod parse;
+mod pattern;
 mod rewrite;
 mod route;
+mod sense;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -22,10 +24,12 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-pub(super) use self::limits::{MODES, RATES_MAX, concurrency, rates};
+pub(super) use self::limits::{MODES, QUOTA_HINT, QUOTA_IN_MEMORY, RATES_MAX, concurrency, rates};
 pub use self::listener::{CertificatePaths, ClientAuth, Insecure, ListenAddress, Listener};
 pub use self::parse::parse;
 pub(crate) use self::parse::read;
+pub(super) use self::pattern::methods_meet;
+pub use self::pattern::{is_never_taken, takes};
 pub(super) use self::route::{method, path};
 pub(super) use self::server::network;
 pub use self::upstream::{
@@ -42,6 +46,19 @@ pub struct Located<T> {
     /// Where: byte offsets into the file's text.
     pub span: Range<usize>,
 }
+
+/// Where something stands in the file, for what is said of it once the other file is known. It is no part of what the file
+/// means: any two places are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Place(pub(in crate::config) Range<usize>);
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +213,8 @@ pub struct Plan {
     pub quota: Option<Quota>,
     /// Likewise: requests at the same time.
     pub concurrency: Option<NonZeroU32>,
+    /// Where it begins.
+    pub place: Place,
 }
 
 /// `[limits]`
@@ -236,6 +255,8 @@ pub struct Route {
     pub preflight: Preflight,
     /// A key needs all of them.
     pub roles: Vec<Box<str>>,
+    /// Where they stand, if they are written.
+    pub roles_place: Place,
     /// Per key on this route, on top of the key's own.
     pub limits: Vec<Rate>,
     /// Units that one request takes from every limit and quota.

@@ -108,7 +108,7 @@ impl Sources {
             return Err(problems);
         };
         warnings.extend(keys.warnings);
-        warnings.extend(keyfile::cross_check(&gateway, &keys.value, &keys.source));
+        warnings.extend(keyfile::cross_check((&gateway, &source), (&keys.value, &keys.source)));
         keys.value.forget_places();
         let (pepper, pepper_digest) = pepper.unzip();
         let sources = Self {
@@ -179,7 +179,8 @@ impl Sources {
         match load_keys_again(&file, &named_in, &self.keys) {
             Ok(mut loaded) => {
                 refreshed.warnings.extend(loaded.warnings);
-                refreshed.warnings.extend(keyfile::cross_check(&self.gateway, &loaded.value, &loaded.source));
+                let files = ((&self.gateway, &self.gateway_text), (&loaded.value, &loaded.source));
+                refreshed.warnings.extend(keyfile::cross_check(files.0, files.1));
                 loaded.value.forget_places();
                 if loaded.value.digest != self.keys.digest || file.value != self.keys_path {
                     self.keys_path = file.value;

@@ -38,15 +38,6 @@ pub(super) fn host_matches(pattern: &HostPattern, host: &str) -> bool {
     }
 }
 
-/// Whether the canonical `path` is one of the pattern's. `/a/*` covers `/a` itself: a guard with a hole at its root is none.
-pub fn path_matches(pattern: &PathPattern, path: &str) -> bool {
-    match pattern {
-        PathPattern::Any => true,
-        PathPattern::Exact(exact) => path == exact,
-        PathPattern::Prefix(prefix) => path.starts_with(prefix.as_str()) || prefix.strip_suffix('/') == Some(path),
-    }
-}
-
 /// Smaller sorts first: exact, then the longer pattern, then none.
 pub(super) fn host_rank(pattern: &HostPattern) -> (u8, usize) {
     match pattern {
@@ -85,23 +76,6 @@ mod tests {
             (&HostPattern::Any, "", true),
         ] {
             assert_eq!(host_matches(pattern, host), matches, "{pattern:?} {host}");
-        }
-    }
-
-    #[test]
-    fn paths() {
-        let exact = PathPattern::Exact("/v1".into());
-        let prefix = PathPattern::Prefix("/v1/".into());
-        for (pattern, path, matches) in [
-            (&exact, "/v1", true),
-            (&exact, "/v1/", false),
-            (&prefix, "/v1/x", true),
-            (&prefix, "/v1/", true),
-            (&prefix, "/v1", true),
-            (&prefix, "/v10", false),
-            (&PathPattern::Any, "*", true),
-        ] {
-            assert_eq!(path_matches(pattern, path), matches, "{pattern:?} {path}");
         }
     }
 }

@@ -4,7 +4,7 @@ mod matcher;
 mod rewrite;
 mod table;
 
-pub use matcher::{Preflighted, path_matches};
+pub use matcher::Preflighted;
 pub use rewrite::Rewrite;
 pub use table::{Fit, Route, RouteTable};
 

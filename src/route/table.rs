@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 
 use super::Rewrite;
-use super::matcher::{host_matches, host_rank, path_matches, path_rank};
-use crate::config::gateway::{self, Auth, HostPattern, Mode, PathPattern, Preflight};
+use super::matcher::{host_matches, host_rank, path_rank};
+use crate::config::gateway::{self, Auth, HostPattern, Mode, PathPattern, Preflight, is_never_taken, takes};
 use crate::limits::account::RouteLimits;
 use crate::vocab::denial::Denial;
 
@@ -64,13 +64,11 @@ impl Route {
     }
 
     fn covers(&self, host: &str, path: &str) -> bool {
-        path_matches(&self.path, path) && host_matches(&self.host, host)
+        self.path.matches(path) && host_matches(&self.host, host)
     }
 
     fn takes(&self, method: &Method) -> bool {
-        let named = |method: &Method| self.methods.contains(method);
-        // A server that answers GET answers HEAD (RFC 9110 §9.1).
-        self.methods.is_empty() || named(method) || (*method == Method::HEAD && named(&Method::GET))
+        self.methods.is_empty() || takes(&self.methods, method)
     }
 }
 
@@ -118,8 +116,7 @@ impl RouteTable {
         let mut denial = Denial::NoRoute;
         for route in &self.routes {
             if route.covers(host, path) {
-                // These two ask a gateway to be a tunnel, or to echo a request with its credential (RFC 9110 §9.3.8).
-                if route.takes(method) && *method != Method::CONNECT && *method != Method::TRACE {
+                if route.takes(method) && !is_never_taken(method) {
                     return Ok(route);
                 }
                 denial = Denial::MethodNotAllowed;
@@ -133,7 +130,7 @@ impl RouteTable {
         self.routes.iter().map(move |route| {
             let fit = if !host_matches(&route.host, host) {
                 Fit::OtherHost
-            } else if !path_matches(&route.path, path) {
+            } else if !route.path.matches(path) {
                 Fit::OtherPath
             } else if !route.takes(method) {
                 Fit::OtherMethod
@@ -189,6 +186,7 @@ mod tests {
             auth: Auth::Key,
             preflight: Preflight::Pass,
             roles: Vec::new(),
+            roles_place: gateway::Place::default(),
             limits: Vec::new(),
             cost: NonZeroU32::MIN,
             mode: Mode::Enforce,

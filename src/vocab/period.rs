@@ -13,7 +13,7 @@ use super::units::UnitError;
 pub const QUOTA_MAX: u64 = (1 << 44) - 1;
 
 const QUOTA: UnitError = UnitError("a quota is `5000/day`, `20000/week` or `1000000/month`");
-const QUOTA_ZERO: UnitError = UnitError("a quota is at least 1");
+const QUOTA_ZERO: UnitError = UnitError("a quota of zero lets nothing through: it is at least 1");
 const QUOTA_LARGE: UnitError = UnitError("a quota is at most 17592186044415");
 
 const DAY_US: i64 = 86_400 * 1_000_000;

@@ -27,7 +27,8 @@ const DURATION_LONG: UnitError = UnitError("a duration is at most `36500d`");
 const SIZE: UnitError = UnitError("a size is `512B`, `32KiB`, `10MiB` or `1GiB`");
 const SIZE_LARGE: UnitError = UnitError("a size is below 16777216 TiB");
 const RATE: UnitError = UnitError("a rate is `100/s`, `600/5m` or `5000/h burst 200`");
-const RATE_ZERO: UnitError = UnitError("a rate's numbers are at least 1");
+const RATE_ZERO: UnitError = UnitError("a rate of zero lets nothing through: its numbers are at least 1");
+const BURST_ZERO: UnitError = UnitError("a burst below 1 lets nothing through: it is at least 1");
 const RATE_LARGE: UnitError = UnitError("a rate's numbers are at most 4294967295");
 const RATE_FAST: UnitError = UnitError("a rate is at most 1000000000 a second");
 const RATE_SLOW: UnitError = UnitError("a rate fills its bucket within 100 years: a shorter window or a smaller burst");
@@ -67,11 +68,11 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
 /// `100/s`, `600/5m`, `5000/h burst 200`.
 pub fn parse_rate(text: &str) -> Result<Rate, UnitError> {
     let (rate, burst) = match text.split_once(" burst ") {
-        Some((rate, burst)) => (rate, Some(count(burst)?)),
+        Some((rate, burst)) => (rate, Some(count(burst, BURST_ZERO)?)),
         None => (text, None),
     };
     let (units, window) = rate.split_once('/').ok_or(RATE)?;
-    let units = count(units)?;
+    let units = count(units, RATE_ZERO)?;
     let window = window_of(window)?;
     let burst = burst.unwrap_or(units);
     // How a bucket counts: one unit comes back every `interval`, and a whole bucket must be countable.
@@ -102,14 +103,14 @@ fn window_of(text: &str) -> Result<Duration, UnitError> {
     Ok(window)
 }
 
-/// A whole number of 1 to 2³²-1, digits only.
-fn count(text: &str) -> Result<NonZeroU32, UnitError> {
+/// A whole number of 1 to 2³²-1, digits only; `zero` is what is wrong with none.
+fn count(text: &str, zero: UnitError) -> Result<NonZeroU32, UnitError> {
     let (number, rest) = split(text, RATE, RATE_LARGE)?;
     if !rest.is_empty() {
         return Err(RATE);
     }
     let number = u32::try_from(number).map_err(|_| RATE_LARGE)?;
-    NonZeroU32::new(number).ok_or(RATE_ZERO)
+    NonZeroU32::new(number).ok_or(zero)
 }
 
 /// Seconds of a unit that rates and durations share.
@@ -261,7 +262,7 @@ mod tests {
             ("1.5/s", RATE),
             ("0/s", RATE_ZERO),
             ("1/0s", RATE_ZERO),
-            ("1/s burst 0", RATE_ZERO),
+            ("1/s burst 0", BURST_ZERO),
             ("4294967296/s", RATE_LARGE),
             ("99999999999999999999/s", RATE_LARGE),
             ("1000000001/s", RATE_FAST),

@@ -134,6 +134,52 @@ fn a_mistake_is_named_with_its_place_and_a_hint() {
     }
 }
 
+/// What can be served and is hardly meant, in either file, and where it stands.
+const WARNINGS: &[(&str, &str, &str, &str)] = &[
+    ("[plan.gold]\nquota = \"5/month\"\n", "plan = \"gold\"", "quota-in-memory", "keyward.toml:3:9"),
+    ("", "quota = \"5/month\"", "quota-in-memory", "keys.toml:4:9"),
+    ("", "plan = \"gold\"", "unknown-plan", "keys.toml:4:8"),
+    ("", "routes = [\"orders\"]", "unknown-route", "keys.toml:4:11"),
+    ("[[route]]\npath = \"/v1/*\"\n", "paths = [\"/v2/*\"]", "unusable-key", "keys.toml:4:9"),
+    ("[[route]]\nroles = [\"r\"]\n", "", "unknown-role", "keyward.toml:3:9"),
+    ("[[route]]\nauth = \"open\"\nlimits = [\"5/s\"]\n", "", "unused-limits", "keyward.toml:4:10"),
+    ("[[route]]\ncost = 5\n", "limits = [\"4/s\"]", "cost-over-burst", "keys.toml:4:10"),
+    ("[limits]\nfailures_per_ip = \"none\"\nlockout = \"9m\"\n", "", "unused-lockout", "keyward.toml:4:11"),
+];
+
+#[test]
+fn a_warning_is_printed_and_fails_only_a_strict_check() {
+    for (config, fields, code, place) in WARNINGS {
+        let dir = folder(&format!("{UP}{config}"), &Key::new().entry("a", fields));
+        let said = check(dir.path()).exits(0).all();
+        assert!(
+            said.contains(&format!("warning[{code}]")) && said.contains(place),
+            "{code} is not at {place}:\n{said}"
+        );
+        assert!(said.contains("help: "), "{code} has no hint:\n{said}");
+        let strict = keyward(dir.path(), &["check", "-c", "keyward.toml", "--strict"]).exits(1).all();
+        assert!(strict.contains(&format!("error[{code}]")), "{strict}");
+        for (flags, code, severity) in [(&["--json"][..], 0, "warning"), (&["--json", "--strict"], 1, "error")] {
+            let args = [&["check", "-c", "keyward.toml"], flags].concat();
+            let object: Value = serde_json::from_str(&keyward(dir.path(), &args).exits(code).stdout).expect("JSON");
+            assert_eq!((&object["ok"], &object["problems"][0]["severity"]), (&(code == 0).into(), &severity.into()));
+        }
+    }
+    // Without any there is nothing to be strict about.
+    let good = folder(UP, &Key::new().entry("a", ""));
+    keyward(good.path(), &["check", "-c", "keyward.toml", "--strict"]).exits(0);
+}
+
+#[test]
+fn a_gateway_serves_in_spite_of_warnings_and_tells_them() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let gateway =
+        Setup::with(&upstream, "", &key.entry("a", "quota = \"5/month\"\nroutes = [\"default\", \"x\"]")).start();
+    let told = gateway.text();
+    assert!(told.contains("keys.toml:5:22") && told.contains("keys.toml:4:9"), "{told}");
+    assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
+}
+
 #[test]
 fn the_offending_line_is_shown() {
     let dir = folder(&format!("{UP}[http]\nheaders_mxa = 5\n"), "");

@@ -1,9 +1,10 @@
 //! `[limits]` and `[plan.NAME]`.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::Duration;
 
-use super::{Limits, Mode, Plan};
+use super::{Limits, Mode, Place, Plan};
 use crate::config::problems::Wrong;
 use crate::config::reader::Table;
 use crate::vocab::period::parse_quota;
@@ -12,10 +13,16 @@ use crate::vocab::units::{self, Rate};
 /// How `mode` is written.
 pub(in crate::config) const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
 
+/// The code of a quota without `server.state`.
+pub(in crate::config) const QUOTA_IN_MEMORY: &str = "quota-in-memory";
+pub(in crate::config) const QUOTA_HINT: &str = "`server.state` names the file that keeps what was used";
+
 /// How many policies one list may hold: each is checked at every request.
 pub(in crate::config) const RATES_MAX: usize = 16;
 
-pub(super) fn limits(file: &mut Table<'_>) -> Limits {
+/// The limits, and where `open` stands if it limits anything.
+pub(super) fn limits(file: &mut Table<'_>) -> (Limits, Option<Range<usize>>) {
+    let mut open_place = None;
     let mut limits = Limits {
         ratelimit_headers: true,
         x_ratelimit_headers: false,
@@ -31,10 +38,17 @@ pub(super) fn limits(file: &mut Table<'_>) -> Limits {
         limits.per_ip = table.parsed("per_ip", optional_rate).flatten();
         limits.failures_per_ip = table.parsed("failures_per_ip", optional_rate).unwrap_or(limits.failures_per_ip);
         limits.lockout = table.duration("lockout", limits.lockout);
-        limits.open = table.parsed("open", optional_rate).flatten();
+        if let Some(item) = table.get("lockout").filter(|_| limits.failures_per_ip.is_none()) {
+            let wrong = Wrong::new("unused-lockout", "with `failures_per_ip = \"none\"` nobody is ever locked out")
+                .hint("leave `lockout` out, or say how many failures are too many, as in \"20/m\"");
+            table.problems().warn(item.span, wrong);
+        }
+        let open = table.get("open");
+        limits.open = open.as_ref().and_then(|item| item.parsed(optional_rate)).flatten();
+        open_place = open.map(|item| item.span).filter(|_| limits.open.is_some());
         table.finish();
     }
-    limits
+    (limits, open_place)
 }
 
 fn headers(table: &mut Table<'_>, limits: &mut Limits) {
@@ -87,12 +101,19 @@ pub(in crate::config) fn rates(table: &mut Table<'_>) -> Option<Vec<Rate>> {
     Some(rates)
 }
 
-pub(super) fn plan(mut table: Table<'_>) -> Plan {
+/// `has_state` if what is used of quotas outlives a restart.
+pub(super) fn plan(mut table: Table<'_>, has_state: bool) -> Plan {
+    let place = Place(table.span());
     let limits = rates(&mut table).unwrap_or_default();
-    let quota = table.parsed("quota", parse_quota);
+    let item = table.get("quota");
+    let quota = item.as_ref().and_then(|item| item.parsed(parse_quota));
+    if let Some(item) = item.filter(|_| quota.is_some() && !has_state) {
+        let wrong = Wrong::new(QUOTA_IN_MEMORY, "a quota that is counted in memory starts anew at every restart");
+        table.problems().warn(item.span, wrong.hint(QUOTA_HINT));
+    }
     let concurrency = concurrency(&mut table);
     table.finish();
-    Plan { limits, quota, concurrency }
+    Plan { limits, quota, concurrency, place }
 }
 
 /// Requests at the same time, at least one.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Gateway, Http, Keys, Plan, Route, Upstream, keys, limits, listener, log, route, server, upstream};
+use super::route::General;
+use super::sense::{check_open, check_reach};
+use super::{Gateway, Route, Upstream, keys, limits, listener, log, route, server, upstream};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
 use crate::config::problems::{self, Problems, Wrong};
@@ -37,21 +39,17 @@ fn gateway(mut file: Table<'_>) -> Gateway {
     let listeners = listener::listeners(&mut file);
     let http = server::http(&mut file);
     let keys = keys::keys(&mut file);
-    let plans = plans(&mut file);
-    let limits = limits::limits(&mut file);
+    let plans = named(&mut file, "plan", |table| limits::plan(table, server.state.is_some()));
+    let (limits, open_place) = limits::limits(&mut file);
     let upstreams = upstreams(&mut file);
-    let routes = routes(&mut file, &upstreams, (&http, &keys));
+    let routes = routes(&mut file, &upstreams, General { http: &http, keys: &keys, limits: &limits });
+    check_open(&routes, open_place, file.problems());
     let log = log::log(&mut file);
     for later in ["metrics", "tracing", "alerts", "audit", "admin"] {
         file.later(later, &[Neutral::EmptyTable]);
     }
     file.finish();
     Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log }
-}
-
-/// `[plan.NAME]`
-fn plans(file: &mut Table<'_>) -> BTreeMap<String, Plan> {
-    named(file, "plan", limits::plan)
 }
 
 /// `[upstream.NAME]`, at least one.
@@ -94,10 +92,10 @@ fn is_name(name: &str) -> bool {
 }
 
 /// `[[route]]`, or the one that is implied.
-fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>, general: (&Http, &Keys)) -> Vec<Route> {
+fn routes(file: &mut Table<'_>, upstreams: &BTreeMap<String, Upstream>, general: General<'_>) -> Vec<Route> {
     let problems = file.problems();
     let Some(tables) = file.tables("route") else {
-        let implied = route::implied(general.0);
+        let implied = route::implied(general.http);
         // Without any upstream at all that has been said already.
         if !upstreams.is_empty() && !upstreams.contains_key(&implied.upstream) {
             let wrong = Wrong::new(
@@ -160,6 +158,10 @@ impl Seen {
         if let Some(first) = same.iter().find(|first| takes_the_same(first, route)) {
             let message = format!("this route takes what {} takes: same host, path and method", quoted(&first.name));
             problems.add(span, Wrong::new("ambiguous-route", message));
+        } else {
+            // One for any method comes last, wherever it stands.
+            let earlier: Vec<&Route> = same.iter().filter(|earlier| !earlier.methods.is_empty()).collect();
+            check_reach(route, &earlier, (span, problems));
         }
         same.push(route.clone());
     }

@@ -8,8 +8,11 @@ use std::time::Duration;
 use http::Method;
 
 use super::rewrite::{Direction, can_strip, header_edits, prefix};
+use super::sense::{Places, check_route};
 use super::server::body_bytes;
-use super::{Auth, HeaderEdits, HostPattern, Http, Keys, MODES, Mode, PathPattern, Preflight, Route, rates};
+use super::{
+    Auth, HeaderEdits, HostPattern, Http, Keys, Limits, MODES, Mode, PathPattern, Place, Preflight, Route, rates,
+};
 use crate::config::keyfile::role;
 use crate::config::problems::Wrong;
 use crate::config::reader::{Neutral, Table};
@@ -19,6 +22,14 @@ pub(super) struct Read {
     pub(super) route: Route,
     pub(super) name: Option<Range<usize>>,
     pub(super) upstream: Option<Range<usize>>,
+}
+
+/// What routes depend on beside themselves.
+#[derive(Clone, Copy)]
+pub(super) struct General<'g> {
+    pub(super) http: &'g Http,
+    pub(super) keys: &'g Keys,
+    pub(super) limits: &'g Limits,
 }
 
 /// The route of a file without any: everything to upstream `default`, with a key.
@@ -32,6 +43,7 @@ pub(super) fn implied(http: &Http) -> Route {
         auth: Auth::Key,
         preflight: Preflight::Pass,
         roles: Vec::new(),
+        roles_place: Place::default(),
         limits: Vec::new(),
         cost: NonZeroU32::MIN,
         mode: Mode::Enforce,
@@ -44,8 +56,11 @@ pub(super) fn implied(http: &Http) -> Route {
     }
 }
 
-pub(super) fn route(mut table: Table<'_>, (http, keys): (&Http, &Keys)) -> Read {
+pub(super) fn route(mut table: Table<'_>, General { http, keys, limits }: General<'_>) -> Read {
     let default = implied(http);
+    let problems = table.problems();
+    let mut place = |key| table.get(key).map(|item| item.span);
+    let places = Places { roles: place("roles"), limits: place("limits"), cost: place("cost") };
     let name_item = table.get("name");
     let name = name_item.as_ref().and_then(|item| item.parsed(name));
     let (host_text, host) = pattern(&mut table, "host", "", host);
@@ -57,7 +72,7 @@ pub(super) fn route(mut table: Table<'_>, (http, keys): (&Http, &Keys)) -> Read 
     let preflight = [("pass", Preflight::Pass), ("check", Preflight::Check)];
     let preflight = table.one_of("preflight", &preflight, default.preflight);
     let roles = table.strings("roles", role).into_iter().map(|role| role.value).collect();
-    let limits = rates(&mut table).unwrap_or_default();
+    let own_limits = rates(&mut table).unwrap_or_default();
     let cost = table.get("cost").and_then(|item| item.integer(1..=1_000_000)).and_then(NonZeroU32::new);
     let mode = table.one_of("mode", &MODES, default.mode);
     let timeout = table.duration("timeout", default.timeout);
@@ -68,29 +83,28 @@ pub(super) fn route(mut table: Table<'_>, (http, keys): (&Http, &Keys)) -> Read 
     let response_headers = header_edits(table.table("response_headers"), &Direction::Response);
     table.later("sensitive", &[Neutral::False]);
     table.finish();
-    Read {
-        name: name_item.map(|item| item.span),
-        upstream: upstream.as_ref().map(|upstream| upstream.span.clone()),
-        route: Route {
-            name: name.unwrap_or_else(|| format!("{host_text}{path_text}")),
-            host: host.unwrap_or(default.host),
-            path,
-            methods,
-            upstream: upstream.map_or(default.upstream, |upstream| upstream.value.to_owned()),
-            auth,
-            preflight,
-            roles,
-            limits,
-            cost: cost.unwrap_or(default.cost),
-            mode,
-            timeout,
-            body_bytes_max,
-            strip_prefix,
-            add_prefix,
-            request_headers,
-            response_headers,
-        },
-    }
+    let route = Route {
+        name: name.unwrap_or_else(|| format!("{host_text}{path_text}")),
+        host: host.unwrap_or(default.host),
+        path,
+        methods,
+        upstream: upstream.as_ref().map_or(default.upstream, |upstream| upstream.value.to_owned()),
+        auth,
+        preflight,
+        roles,
+        roles_place: Place(places.roles.clone().unwrap_or_default()),
+        limits: own_limits,
+        cost: cost.unwrap_or(default.cost),
+        mode,
+        timeout,
+        body_bytes_max,
+        strip_prefix,
+        add_prefix,
+        request_headers,
+        response_headers,
+    };
+    check_route(&route, places, limits, problems);
+    Read { name: name_item.map(|item| item.span), upstream: upstream.map(|upstream| upstream.span), route }
 }
 
 fn prefixes(table: &mut Table<'_>, path: &PathPattern) -> (String, String) {

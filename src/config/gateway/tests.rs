@@ -9,6 +9,7 @@ use super::*;
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::source::SourceFile;
 
+mod sense;
 mod settings;
 mod upstreams;
 

@@ -1,5 +1,6 @@
 //! Good files, entries quarantined on their own, files refused as a whole.
 
+mod cross;
 mod pieces;
 
 use std::sync::Arc;
@@ -8,7 +9,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::diagnostics::{Report, Severity};
-use crate::config::gateway::{self, Gateway};
 use crate::config::source::SourceFile;
 
 const PLAIN: &str = "kw_4fTq0zXhJ2Lr8vWbNc6YdKmPs9GuEaRoTi1xQ7BnHfZ0aB3dE";
@@ -218,22 +218,6 @@ fn a_key_that_is_never_good_is_only_warned_of() {
     let more = "not_before = 2027-01-01T00:00:00Z\nexpires = 2026-01-01T00:00:00Z";
     let (keys, report) = read(&entry("a", 1, more));
     assert_eq!((keys.keys.len(), codes(&report)), (1, vec!["never-valid"]));
-}
-
-fn gateway(text: &str) -> Gateway {
-    let text = format!("upstream.default.servers = [\"http://a\"]\n{text}");
-    gateway::parse(&file(&text)).expect("a good file").0
-}
-
-#[test]
-fn what_needs_the_other_file() {
-    let text = format!("{}{}", entry("a", 1, "plan = \"glod\""), entry("b", 2, "").replace("sha256", "hmac-sha256"));
-    let source = file(&text);
-    let (keys, _) = parse(&source).expect("a good file");
-    let report = cross_check(&gateway("[plan.gold]\n"), &keys, &source);
-    insta::assert_snapshot!(report.render(false));
-    let peppered = gateway("[plan.glod]\n[keys]\npepper = \"env:P\"\n");
-    assert!(cross_check(&peppered, &keys, &source).is_empty());
 }
 
 #[test]
