@@ -8,11 +8,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use http::Method;
 
 use self::when::When;
+use crate::config::gateway::{check_method, check_path};
 use crate::config::mask::typed;
+use crate::vocab::network::{NetworkError, parse_network};
+use crate::vocab::period::{Quota, parse_quota};
 use crate::vocab::units::{Rate, parse_duration, parse_rate};
 
 /// Exit code of wrong usage, as clap's.
@@ -197,10 +200,10 @@ pub struct NewArgs {
     #[arg(long = "limit", value_name = "RATE", value_parser = parse_rate)]
     pub limits: Vec<Rate>,
     /// As 1000000/month
-    #[arg(long, value_name = "QUOTA")]
-    pub quota: Option<String>,
+    #[arg(long, value_name = "QUOTA", value_parser = parse_quota)]
+    pub quota: Option<Quota>,
     /// Requests at the same time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub concurrency: Option<u32>,
     /// As 90d, 2027-01-01, 2027-01-01T12:00:00Z or never; without it keys.expires_default
     #[arg(long, value_name = "WHEN", value_parser = When::parse_expiry)]
@@ -209,16 +212,16 @@ pub struct NewArgs {
     #[arg(long, value_name = "WHEN", value_parser = When::parse_instant)]
     pub not_before: Option<When>,
     /// Where clients must be, as 10.0.0.0/8; may be repeated
-    #[arg(long = "network", value_name = "CIDR")]
+    #[arg(long = "network", value_name = "CIDR", value_parser = network)]
     pub networks: Vec<String>,
     /// A route by its name; may be repeated
     #[arg(long = "route", value_name = "NAME")]
     pub routes: Vec<String>,
     /// A method; may be repeated
-    #[arg(long = "method", value_name = "METHOD")]
-    pub methods: Vec<String>,
+    #[arg(long = "method", value_name = "METHOD", value_parser = check_method)]
+    pub methods: Vec<Method>,
     /// A path, exact or ending in /*; may be repeated
-    #[arg(long = "path", value_name = "PATH")]
+    #[arg(long = "path", value_name = "PATH", value_parser = check_path)]
     pub paths: Vec<String>,
     /// A free pair; may be repeated
     #[arg(long = "meta", value_name = "K=V", value_parser = pair)]
@@ -305,6 +308,11 @@ fn key_id(text: &str) -> Result<String, &'static str> {
 
 fn method(text: &str) -> Result<Method, &'static str> {
     Method::from_bytes(text.as_bytes()).map_err(|_| "a method is as GET or POST")
+}
+
+/// A network, as it was typed.
+fn network(text: &str) -> Result<String, NetworkError> {
+    parse_network(text).map(|_| text.to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), &'static str> {

@@ -384,6 +384,22 @@ pub enum OnFull {
     Drop,
 }
 
+/// A method as lists of them have it, or what is wrong with it.
+///
+/// # Errors
+/// What is wrong, and what to do about it.
+pub fn check_method(text: &str) -> Result<Method, String> {
+    method(text).map_err(|wrong| wrong.to_string())
+}
+
+/// A path as routes and keys have it, or what is wrong with it.
+///
+/// # Errors
+/// What is wrong, and what to do about it.
+pub fn check_path(text: &str) -> Result<String, String> {
+    path(text).map(|_| text.to_owned()).map_err(|wrong| wrong.to_string())
+}
+
 impl std::fmt::Display for Source {
     /// As written in `keys.sources`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

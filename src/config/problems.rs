@@ -51,6 +51,14 @@ impl Wrong {
     }
 }
 
+impl Display for Wrong {
+    /// For where no place has to be shown: `what is wrong; what to do about it`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        self.hint.iter().try_for_each(|hint| write!(f, "; {hint}"))
+    }
+}
+
 impl From<UnitError> for Wrong {
     fn from(UnitError(message): UnitError) -> Self {
         Self::value(message)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Scene, entry};
+use super::{Scene, entry, rules};
 use crate::cli::{ListArgs, ShowArgs};
 use crate::commands::console::{Console, Failure};
 use crate::config::keyfile::{self, KeyFile, KeySpec, KeyState, Quarantined};
@@ -102,6 +102,8 @@ struct Shown<'a> {
     state_changed: Option<String>,
     limits: Option<Vec<&'a str>>,
     roles: &'a [Box<str>],
+    #[serde(flatten)]
+    rules: rules::Shown<'a>,
     previous: Vec<Grace>,
     meta: BTreeMap<&'a str, &'a str>,
 }
@@ -129,6 +131,7 @@ impl<'a> Shown<'a> {
             state_changed: time(key.state_changed()),
             limits: limits.map(|limits| limits.iter().map(|rate| &*rate.text).collect()),
             roles: &key.roles,
+            rules: rules::Shown::of(key),
             previous: previous.collect(),
             meta: key.meta().collect(),
         }
@@ -144,6 +147,8 @@ impl<'a> Shown<'a> {
         let graces = self.previous.iter().map(|grace| grace.until.as_str());
         let never = (self.state != QUARANTINED).then_some("never");
         let meta = self.meta.iter().map(|(k, v)| format!("{k}={v}"));
+        let [quota, concurrency, reach @ .., mode] = self.rules.lines().map(|(name, value)| (name, printable(&value)));
+        let [routes, methods, paths, networks] = reach;
         [
             ("id", text(self.id)),
             ("state", self.state.into()),
@@ -156,7 +161,14 @@ impl<'a> Shown<'a> {
             ("not before", text(self.not_before.as_deref())),
             ("plan", text(self.plan)),
             ("limits", text(self.limits.as_ref().map(|all| all.join(", ")).as_deref())),
+            quota,
+            concurrency,
             ("roles", text(Some(&self.roles.join(", ")))),
+            routes,
+            methods,
+            paths,
+            networks,
+            mode,
             ("old secrets until", text(Some(&graces.collect::<Vec<_>>().join(", ")))),
             ("meta", text(Some(&meta.collect::<Vec<_>>().join(", ")))),
         ]
@@ -178,7 +190,6 @@ fn note(bad: &Quarantined, console: &mut Console<'_>) {
 
 fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
     let day = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.strftime("%Y-%m-%d").to_string());
-    let limits = key.limits.iter().flat_map(|rates| rates.iter()).map(|rate| &*rate.text);
     [
         printable(&key.id),
         standing(key, now).into(),
@@ -186,7 +197,7 @@ fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
         key.plan.as_deref().map(printable).unwrap_or_default(),
         day(key.created),
         key.expires.map_or_else(|| "never".into(), |time| day(Some(time))),
-        printable(&limits.collect::<Vec<_>>().join(", ")),
+        printable(&rules::budget(key)),
     ]
 }
 

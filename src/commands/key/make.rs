@@ -11,6 +11,7 @@ use super::{Scene, entry};
 use crate::cli::when::{When, later};
 use crate::cli::{NewArgs, RotateArgs};
 use crate::commands::console::{Console, Failure};
+use crate::config::diagnostics::Diagnostic;
 use crate::config::source::SourceFile;
 use crate::config::{edit, keyfile};
 use crate::credential::format;
@@ -20,12 +21,11 @@ use crate::vocab::secret::Secret;
 const PREVIOUS_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 pub(super) fn new(args: &NewArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
-    refuse_unsupported(args)?;
     let settings = scene.settings()?;
     refuse_unknown_plan(args, &settings)?;
     let key = fresh(&settings)?;
     let table = described(args, scene.now, &settings, settings.hash_text(key.expose())?)?;
-    refuse_what_would_be_quarantined(&table)?;
+    let warnings = refuse_what_would_be_quarantined(&table, &settings)?;
     edit::edit(&settings.keys_file, |document| {
         let taken = entry::all(document)?.iter().any(|entry| entry::text(*entry, "id") == Some(&args.id));
         if taken {
@@ -36,6 +36,9 @@ pub(super) fn new(args: &NewArgs, scene: &Scene<'_>, console: &mut Console<'_>) 
         }
         entry::append(document, table)
     })?;
+    for warning in warnings {
+        console.tell(format_args!("note: {warning}"));
+    }
     show_once(&args.id, &key, &settings, console)
 }
 
@@ -68,33 +71,25 @@ pub(super) fn rotate(args: &RotateArgs, scene: &Scene<'_>, console: &mut Console
     show_once(&args.id, &key, &settings, console)
 }
 
-/// What the gateway would quarantine the entry for.
-fn refuse_unsupported(args: &NewArgs) -> Result<(), Failure> {
-    let given = [
-        ("--quota", args.quota.is_some()),
-        ("--concurrency", args.concurrency.is_some()),
-        ("--network", !args.networks.is_empty()),
-        ("--route", !args.routes.is_empty()),
-        ("--method", !args.methods.is_empty()),
-        ("--path", !args.paths.is_empty()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err(Failure::No(format!("{flag} is not supported yet"))),
-        None => Ok(()),
-    }
-}
-
-/// The gateway's own reader has the last word on the new entry.
-fn refuse_what_would_be_quarantined(table: &Table) -> Result<(), Failure> {
+/// The gateway's own reader has the last word on the new entry. Gives what it would warn of.
+fn refuse_what_would_be_quarantined(table: &Table, settings: &Settings) -> Result<Vec<String>, Failure> {
     let mut alone = DocumentMut::new();
     entry::append(&mut alone, table.clone())?;
     let source = Arc::new(SourceFile::new("new entry", alone.to_string()));
-    let (_, report) = keyfile::parse(&source)?;
-    match report.diagnostics().first() {
-        None => Ok(()),
+    let (keys, report) = keyfile::parse(&source)?;
+    if let Some(problem) = report.diagnostics().first() {
         // Not as a report: its places are in a file that nobody has.
-        Some(problem) => Err(Failure::No(format!("the gateway would not take this key: {}", problem.message))),
+        return Err(Failure::No(format!("the gateway would not take this key: {}", problem.message)));
     }
+    let Some((gateway, gateway_source)) = &settings.gateway else { return Ok(Vec::new()) };
+    let crossed = keyfile::cross_check((gateway, gateway_source), (&keys, &source));
+    // What is said of the gateway's file depends on the other keys.
+    let of_this = crossed.diagnostics().iter().filter(|warning| Arc::ptr_eq(&warning.file, &source));
+    let text = |warning: &Diagnostic| {
+        let hint = warning.hint.iter().map(|hint| format!("; {hint}"));
+        format!("{}{}", warning.message, hint.collect::<String>())
+    };
+    Ok(of_this.map(text).collect())
 }
 
 fn refuse_unknown_plan(args: &NewArgs, settings: &Settings) -> Result<(), Failure> {
@@ -133,7 +128,13 @@ fn described(args: &NewArgs, now: Timestamp, settings: &Settings, hash: String) 
         ("not_before", not_before.map(entry::moment).transpose()?),
         ("plan", args.plan.as_ref().map(Value::from)),
         ("limits", (!args.limits.is_empty()).then(|| entry::array(limits))),
+        ("quota", args.quota.as_ref().map(|quota| Value::from(&*quota.text))),
+        ("concurrency", args.concurrency.map(|most| Value::from(i64::from(most)))),
         ("roles", texts(&args.roles)),
+        ("routes", texts(&args.routes)),
+        ("methods", (!args.methods.is_empty()).then(|| entry::array(&args.methods))),
+        ("paths", texts(&args.paths)),
+        ("networks", texts(&args.networks)),
         ("meta", (!args.meta.is_empty()).then(|| entry::pairs(&args.meta))),
     ];
     let mut table = Table::new();

@@ -4,6 +4,7 @@ mod change;
 mod entry;
 mod list;
 mod make;
+mod rules;
 mod secret;
 mod settings;
 

@@ -11,7 +11,7 @@ use toml_edit::{DocumentMut, Item};
 
 use crate::cli::Files;
 use crate::commands::console::Failure;
-use crate::config::gateway::{self, Keys, Located, SecretRef};
+use crate::config::gateway::{self, Gateway, Keys, Located, SecretRef};
 use crate::config::load::resolve_secret;
 use crate::config::source::SourceFile;
 use crate::vocab::digest::{Digest, Pepper};
@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) expires_default: Option<Duration>,
     /// Names of plans; `None` = there is no configuration to have them.
     pub(crate) plans: Option<Vec<String>>,
+    /// The whole of the configuration, if it is good, and the file that it was read from.
+    pub(crate) gateway: Option<(Gateway, Arc<SourceFile>)>,
     pepper: Option<Located<SecretRef>>,
     source: Arc<SourceFile>,
 }
@@ -64,8 +66,9 @@ impl Settings {
         let source = Arc::new(SourceFile::new(path, text));
         let report = match gateway::parse(&source) {
             Ok((gateway, _)) => {
-                let plans = gateway.plans.into_keys().collect();
-                return Ok(Self::of(gateway.keys, Some(plans), &source));
+                let plans = gateway.plans.keys().cloned().collect();
+                let settings = Self::of(gateway.keys.clone(), Some(plans), &source);
+                return Ok(Self { gateway: Some((gateway, source)), ..settings });
             }
             Err(report) => report,
         };
@@ -91,6 +94,7 @@ impl Settings {
             prefix: keys.prefix,
             expires_default: keys.expires_default,
             plans,
+            gateway: None,
             pepper: keys.pepper,
             source: Arc::clone(source),
         }

@@ -150,3 +150,32 @@ fn a_grpc_client_without_the_role_reads_permission_denied() {
     assert_eq!((reply.status, reply.header("grpc-status")), (200, Some("7")), "{}", reply.everything());
     assert_eq!(site.gateway.line_of(&reply)["reason"], "role_denied");
 }
+
+#[test]
+fn a_key_that_was_made_with_flags_may_reach_that_and_no_more() {
+    let site = Site::start(ROUTES, "");
+    let dir = site.gateway.dir.path();
+    let made = |args: &str| {
+        let before = site.gateway.reloads().len();
+        let args: Vec<&str> = ["key", "new"].into_iter().chain(args.split(' ')).collect();
+        let ran = crate::harness::keyward(dir, &[&args[..], &["-c", "keyward.toml"]].concat()).ok();
+        assert_eq!(site.gateway.reload_after(before)["result"], "applied");
+        Key::from_text(ran.stdout.trim_end())
+    };
+    let orders = made("orders --role orders:read --role eu --route orders --method GET --path /v1/orders/eu/*");
+    site.allowed(&site.gateway.get("/v1/orders/eu/1").bearer(&orders));
+    for (method, target, reason) in [
+        ("GET", "/x", "route_denied"),
+        ("POST", "/v1/orders/eu/1", "method_denied"),
+        ("GET", "/v1/orders/us/1", "path_denied"),
+    ] {
+        site.refused(&site.gateway.request(method, target).bearer(&orders), 403, "forbidden", reason);
+    }
+    let elsewhere = made("elsewhere --network 192.0.2.0/24");
+    site.refused(&site.gateway.get("/x").bearer(&elsewhere), 403, "forbidden", "network_denied");
+    let counted = made("counted --quota 1/month --concurrency 3");
+    let (reply, _) = site.allowed(&site.gateway.get("/x").bearer(&counted));
+    let policies = "\"month\";q=1, \"concurrency\";q=3;qu=\"concurrent-requests\"";
+    assert_eq!(reply.header("ratelimit-policy"), Some(policies));
+    site.throttled(&site.gateway.get("/x").bearer(&counted), ("quota_exceeded", "quota_exceeded"), "month");
+}

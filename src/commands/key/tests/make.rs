@@ -52,18 +52,6 @@ fn new_prints_the_key_alone_and_stores_its_hash_alone() {
 fn new_refuses_what_would_not_work() {
     let desk = Desk::with_keys("[[key]]\nid = \"taken\"\nstate = \"revoked\"\n");
     assert!(desk.refused(&["new", "taken"], 1).contains("rotate"));
-    for flags in [
-        ["--quota", "1000/month"],
-        ["--concurrency", "5"],
-        ["--network", "10.0.0.0/8"],
-        ["--route", "orders"],
-        ["--method", "GET"],
-        ["--path", "/v1/*"],
-    ] {
-        let message = desk.refused(&["new", "x", flags[0], flags[1]], 1);
-        assert!(message.contains("not supported yet"), "{message}");
-        assert!(message.contains(flags[0]), "{message}");
-    }
     for bad in ["", "A", "-a", ".a", "a b", "a/b", "é", &"a".repeat(64)] {
         desk.refused(&["new", "--", bad], 2);
     }
@@ -75,8 +63,22 @@ fn new_refuses_what_would_not_work() {
         ["--meta", "tenant"],
         ["--meta", "=x"],
         ["--unknown", "x"],
+        ["--mode", "shadow"],
     ] {
         desk.refused(&["new", "x", flags[0], flags[1]], 2);
+    }
+    for (flag, value, said) in [
+        ("--quota", "1000/hour", "`1000000/month`"),
+        ("--quota", "0/month", "lets nothing through"),
+        ("--concurrency", "0", "1..=1000000"),
+        ("--network", "10.0.0.1/8", "\"10.0.0.0/8\""),
+        ("--network", "localhost", "expected a network"),
+        ("--method", "get", "did you mean `GET`?"),
+        ("--path", "v1/*", "a path begins with `/`"),
+        ("--path", "/v1/../x", "`..` segments"),
+    ] {
+        let message = desk.refused(&["new", "x", flag, value], 2);
+        assert!(message.contains(said), "{flag} {value}: {message}");
     }
     desk.refused(&["new", "x", "--expires", "2026-11-21"], 1);
     desk.refused(&["new", "x", "--expires", "1d", "--not-before", "2d"], 1);
@@ -85,6 +87,47 @@ fn new_refuses_what_would_not_work() {
         assert!(message.contains("would not take"), "{message}");
     }
     desk.good(&["new", &"a".repeat(63)]);
+}
+
+#[test]
+fn new_writes_what_the_key_may_reach_and_how_much() {
+    let desk = Desk::new();
+    let flags = "new a --limit 5/s --quota 1000/month --concurrency 8 --role r --route orders --route carts --method GET \
+                 --method PURGE --path /v1/orders/* --path /v1/x --network 10.0.0.0/8 --network 2001:db8::/32 --network ::1";
+    let answer = desk.run(&flags.split_whitespace().collect::<Vec<_>>());
+    assert_eq!((answer.code, answer.err.as_str()), (0, ""), "without a configuration nobody knows routes");
+    let written = "limits = [\"5/s\"]\nquota = \"1000/month\"\nconcurrency = 8\nroles = [\"r\"]\n\
+                   routes = [\"orders\", \"carts\"]\nmethods = [\"GET\", \"PURGE\"]\npaths = [\"/v1/orders/*\", \"/v1/x\"]\n\
+                   networks = [\"10.0.0.0/8\", \"2001:db8::/32\", \"::1\"]\n";
+    assert!(desk.keys().ends_with(written), "{}", desk.keys());
+    let key = desk.good(&["new", "b", "--quota", "5/day"]);
+    assert_eq!(desk.identify(&key).out, "b active\n");
+}
+
+#[test]
+fn new_warns_of_what_the_configuration_does_not_have() {
+    let desk = Desk::with_config(
+        "upstream.default.servers = [\"http://a\"]\n[[route]]\nname = \"orders\"\npath = \"/v1/*\"\nroles = [\"r\"]\n\
+         [[route]]\nname = \"dear\"\npath = \"/dear\"\ncost = 10\n",
+    );
+    for (flags, said) in [
+        (&["--route", "ordres"][..], "`ordres`, which does not exist; did you mean `orders`?"),
+        (&["--path", "/v2/*"], "good for nothing"),
+        (&["--route", "dear", "--limit", "5/s"], "one request takes 10 units"),
+        (&["--quota", "1000/month"], "counted in memory"),
+        (&["--route", "orders"], ""),
+        (&["--role", "unheard-of"], ""),
+    ] {
+        let id = format!("key-{}", desk.keys_or_nothing().len());
+        let answer = desk.run(&[&["new", &id], flags].concat());
+        assert_eq!(answer.code, 0, "{}", answer.err);
+        assert_eq!(inspect("kw", answer.out.trim_end().as_bytes()), Shape::Ours, "nothing but the key");
+        assert!(answer.err.contains(said) && answer.err.is_empty() == said.is_empty(), "{flags:?}: {}", answer.err);
+        assert!(answer.err.lines().all(|line| line.starts_with("note: ")), "{}", answer.err);
+    }
+    // Mistakes elsewhere in the configuration hold up nobody.
+    desk.write("keyward.toml", "[[route]]\nauth = \"opne\"\n");
+    desk.good(&["new", "last", "--route", "whatever"]);
 }
 
 #[test]

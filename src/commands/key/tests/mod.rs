@@ -57,6 +57,10 @@ impl Desk {
         std::fs::read_to_string(self.folder.path().join("keys.toml")).expect("the key file")
     }
 
+    fn keys_or_nothing(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("keys.toml")).unwrap_or_default()
+    }
+
     fn field(&self, n: usize, name: &str) -> String {
         let document: DocumentMut = self.keys().parse().expect("the key file is TOML");
         let Some(item) = document["key"][n].get(name) else {

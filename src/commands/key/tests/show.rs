@@ -67,6 +67,39 @@ fn show_tells_what_there_is_and_obeys_no_control_character() {
 }
 
 #[test]
+fn what_a_key_may_reach_and_how_much_is_shown() {
+    let desk = Desk::new();
+    let flags = "new a --limit 5/s --quota 1000/month --concurrency 8 --role r --route orders --route carts --method GET \
+                 --method PURGE --path /v1/orders/* --path /v1/x --network 10.0.0.0/8 --network 192.0.2.1";
+    desk.good(&flags.split_whitespace().collect::<Vec<_>>());
+    desk.good(&["new", "b"]);
+    desk.write("keys.toml", &desk.keys().replacen("networks =", "mode = \"shadow\"\nnetworks =", 1));
+    let shown = desk.good(&["show", "a"]);
+    let end = "limits             5/s\n\
+               quota              1000/month\n\
+               concurrency        8\n\
+               roles              r\n\
+               routes             orders, carts\n\
+               methods            GET, PURGE\n\
+               paths              /v1/orders/*, /v1/x\n\
+               networks           10.0.0.0/8, 192.0.2.1/32\n\
+               mode               shadow";
+    assert!(shown.ends_with(end), "{shown}");
+    let all = json(&desk, &["list", "--json"]);
+    assert_eq!(json(&desk, &["show", "a", "--json"]), all[0]);
+    let expected = serde_json::json!({
+        "quota": "1000/month", "concurrency": 8, "routes": ["orders", "carts"], "methods": ["GET", "PURGE"],
+        "paths": ["/v1/orders/*", "/v1/x"], "networks": ["10.0.0.0/8", "192.0.2.1/32"], "mode": "shadow",
+    });
+    for (name, value) in expected.as_object().expect("an object") {
+        assert_eq!(&all[0][name], value, "{name}");
+        let nothing = if name == "mode" { "enforce".into() } else { serde_json::Value::Null };
+        assert_eq!(all[1][name], nothing, "{name}");
+    }
+    assert!(desk.good(&["list"]).contains("  5/s, 1000/month, 8 at once (shadow)\n"), "{}", desk.good(&["list"]));
+}
+
+#[test]
 fn no_hash_is_ever_shown() {
     let desk = full_desk();
     for line in ["list", "list --json", "show b", "show b --json", "show d"] {
