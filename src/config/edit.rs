@@ -65,6 +65,8 @@ pub fn edit<T, E: From<EditError>>(path: &Path, change: impl FnOnce(&mut Documen
     let mut document = parse(&target, text)?;
     let answer = change(&mut document)?;
     let after = in_the_manner_of(text, document.to_string());
+    // A tree of a large file is much larger: there is room for one.
+    drop(document);
     if after != text {
         // What cannot be read back must never replace what can.
         parse(&target, &after)?;
