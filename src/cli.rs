@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use http::Method;
 
 use self::when::When;
@@ -20,6 +20,8 @@ use crate::vocab::units::{Rate, parse_duration, parse_rate};
 
 /// Exit code of wrong usage, as clap's.
 pub const USAGE: u8 = 2;
+/// The name of standard input.
+pub const STDIN: &str = "-";
 
 /// An API-key gateway: hashed keys, per-key limits, one JSON line per decision.
 #[derive(Clone, Parser)]
@@ -156,6 +158,8 @@ pub enum KeyCommand {
     Hash(SecretArgs),
     /// Print which key the one on stdin is, and its state
     Identify(SecretArgs),
+    /// Bring keys over from elsewhere; of each only its hash is stored
+    Import(ImportArgs),
 }
 
 impl Cli {
@@ -294,6 +298,57 @@ pub struct SecretArgs {
     pub misplaced: Vec<OsString>,
 }
 
+/// `keyward key import`
+#[derive(Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// What FILE is
+    #[arg(value_enum)]
+    pub format: ImportFormat,
+    /// The file with the keys; - is stdin
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Change nothing, and print what would be imported
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What keys are imported from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// A header line with the columns id and key, and perhaps owner and expires
+    Csv,
+    /// Lines of NAME:KEY
+    Htpasswd,
+    /// Kong: decK's declarative file, YAML or JSON
+    Kong,
+    /// APISIX: apisix.yaml of its standalone mode
+    Apisix,
+    /// Envoy: a configuration with api_key_auth filters, YAML or JSON, or their credentials alone
+    Envoy,
+    /// nginx: maps of keys to names, or their lines alone
+    NginxMap,
+    /// fastapi_simple_security: its SQLite file, or lines of NAME;KEY;DATE
+    FastapiSimpleSecurity,
+}
+
+impl ImportFormat {
+    /// As typed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Htpasswd => "htpasswd",
+            Self::Kong => "kong",
+            Self::Apisix => "apisix",
+            Self::Envoy => "envoy",
+            Self::NginxMap => "nginx-map",
+            Self::FastapiSimpleSecurity => "fastapi-simple-security",
+        }
+    }
+}
+
 /// `[a-z0-9][a-z0-9._-]{0,62}`
 fn key_id(text: &str) -> Result<String, &'static str> {
     let mut letters = text.bytes();
@@ -364,6 +419,14 @@ mod tests {
     }
 
     #[test]
+    fn every_format_is_typed_as_it_is_named() {
+        for format in ImportFormat::value_variants() {
+            let name = format.to_possible_value().map(|value| value.get_name().to_owned());
+            assert_eq!(name.as_deref(), Some(format.as_str()));
+        }
+    }
+
+    #[test]
     fn wrong_usage_is_2_and_help_is_0() {
         for line in [
             "keyward",
@@ -375,6 +438,9 @@ mod tests {
             "keyward key list x",
             "keyward key list --upstream http://x",
             "keyward run --json",
+            "keyward key import",
+            "keyward key import csv",
+            "keyward key import xls keys.xls",
         ] {
             assert_eq!(parse(line).err(), Some(2), "{line}");
         }

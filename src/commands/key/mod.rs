@@ -2,6 +2,7 @@
 
 mod change;
 mod entry;
+mod import;
 mod list;
 mod make;
 mod rules;
@@ -41,6 +42,7 @@ fn run_in(command: &KeyCommand, files: &Files, console: &mut Console<'_>, clock:
         KeyCommand::Renew(args) => change::renew(args, scene, console),
         KeyCommand::Hash(args) => secret::hash(args, scene, console),
         KeyCommand::Identify(args) => secret::identify(args, scene, console),
+        KeyCommand::Import(args) => import::import(args, scene, console),
     };
     console.finish(outcome)
 }

@@ -74,13 +74,21 @@ fn state_by(key: &KeySpec, hash: &StoredHash, now: Timestamp) -> Option<&'static
 
 /// A hash of what the gateway refuses before it looks at any hash would be of no use to anybody.
 fn refuse_hopeless(key: &Secret, settings: &Settings) -> Result<(), Failure> {
-    let why = match format::inspect(&settings.prefix, key.expose()) {
-        Shape::Ours | Shape::Foreign => return Ok(()),
-        Shape::BadChecksum => "its checksum is wrong: a letter of it has changed",
-        Shape::Malformed if key.expose().len() > PRESENTED_BYTES_MAX => "it is longer than 512 bytes",
-        Shape::Malformed => "it has the prefix of our keys and not their form, or is not printable ASCII",
-    };
-    Err(Failure::No(format!("no gateway takes this key: {why}")))
+    match hopeless(&settings.prefix, key.expose()) {
+        None => Ok(()),
+        Some(why) => Err(Failure::No(format!("no gateway takes this key: {why}"))),
+    }
+}
+
+/// Why the gateway refuses `key` whatever the key file says.
+pub(super) fn hopeless(prefix: &str, key: &[u8]) -> Option<&'static str> {
+    match format::inspect(prefix, key) {
+        Shape::Ours | Shape::Foreign => None,
+        Shape::BadChecksum => Some("its checksum is wrong: a letter of it has changed"),
+        Shape::Malformed if key.is_empty() => Some("it is empty"),
+        Shape::Malformed if key.len() > PRESENTED_BYTES_MAX => Some("it is longer than 512 bytes"),
+        Shape::Malformed => Some("it has the prefix of our keys and not their form, or is not printable ASCII"),
+    }
 }
 
 fn sent(args: &SecretArgs, console: &mut Console<'_>) -> Result<Secret, Failure> {

@@ -111,10 +111,16 @@ impl Settings {
 
     /// The hash of a new key as the file has it.
     pub(crate) fn hash_text(&self, key: &[u8]) -> Result<String, Failure> {
-        Ok(match self.pepper()? {
-            Some(pepper) => format!("hmac-sha256:{}", pepper.digest(key).to_hex()),
-            None => format!("sha256:{}", Digest::sha256(key).to_hex()),
-        })
+        let pepper = self.pepper()?;
+        Ok(hash_text(&Digest::sha256(key), pepper.map(|pepper| pepper.digest(key)).as_ref()))
+    }
+}
+
+/// The hash of a new key as the file has it, where there is a pepper and where there is none.
+pub(crate) fn hash_text(plain: &Digest, peppered: Option<&Digest>) -> String {
+    match peppered {
+        Some(digest) => format!("hmac-sha256:{}", digest.to_hex()),
+        None => format!("sha256:{}", plain.to_hex()),
     }
 }
 

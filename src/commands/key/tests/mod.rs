@@ -1,6 +1,7 @@
 //! The commands as they are typed, in a scratch folder and under a clock that stands still.
 
 mod change;
+mod import;
 mod make;
 mod model;
 mod show;
