@@ -24,6 +24,7 @@ mod identity;
 mod instruments;
 mod key_commands;
 mod key_files;
+mod key_import;
 mod large_key_files;
 mod leaving;
 mod limits;
