@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::admin;
 use crate::config::diagnostics::Report;
 use crate::config::gateway::ListenAddress;
 use crate::edge::bindings::Bindings;
@@ -17,13 +18,14 @@ use crate::edge::inherited::Inherited;
 use crate::edge::tls::Tls;
 use crate::edge::unix::SocketFile;
 use crate::edge::worker::{self, Bound, Phase, Shared};
-use crate::observe::events::{Events, Listening};
+use crate::observe::events::{Events, Listening, Serving};
 use crate::observe::lockouts::Lockouts;
-use crate::observe::operational;
+use crate::observe::operational::{self, LevelHandle};
 use crate::observe::service;
 use crate::observe::sink::{Sink, Writer};
 use crate::reload::apply::{BoundAs, Reloader, entrances, problems};
 use crate::reload::sources::Sources;
+use crate::reload::status::Status;
 use crate::reload::watch::{Bell, Wake, Watch};
 use crate::snapshot::{self, Parts};
 use crate::upstream::health::Change;
@@ -41,8 +43,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub struct Gateway {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<io::Result<()>>>,
-    reloading: Option<JoinHandle<()>>,
-    monitoring: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
     watching: Option<(Sender<()>, JoinHandle<()>)>,
     bell: Bell,
     events: Events,
@@ -84,17 +85,12 @@ impl Gateway {
         clock: Clock,
         mut inherited: Inherited,
     ) -> Result<Self, StartError> {
-        let config = &sources.gateway;
-        let writer = Writer::start(config.log.output.clone()).map_err(StartError::Log)?;
+        let writer = Writer::start(sources.gateway.log.output.clone()).map_err(StartError::Log)?;
         let events = Events::new(writer.sink(), clock.clone());
-        let level = operational::install(events.clone(), config.log.level);
-        events.start(env!("CARGO_PKG_VERSION"), &sources.describe());
-        for problem in problems(warnings) {
-            tracing::warn!(event = "config_warning", problem = problem.as_str());
-        }
+        let level = begin_log(&events, &sources, warnings);
 
-        let workers = worker_count(config.server.workers);
-        let grace = config.server.shutdown_grace;
+        let workers = worker_count(sources.gateway.server.workers);
+        let grace = sources.gateway.server.shutdown_grace;
         let tls = Tls::new().map_err(StartError::Tls)?;
         let mut secret = [0; 64];
         getrandom::fill(&mut secret).map_err(StartError::Randomness)?;
@@ -106,12 +102,13 @@ impl Gateway {
         let Bindings { listening, per_worker, files: socket_files } =
             Bindings::all(&gateway.listeners, workers, &mut inherited)
                 .map_err(|(at, why)| StartError::Listen(at, why))?;
+        let entrance = gateway.admin.address.as_ref().map(|at| bind_admin(at, &mut inherited)).transpose()?;
         for address in inherited.left() {
             tracing::warn!(event = "inherited_socket_unused", address = %address);
         }
 
-        let keys = snapshot.ring.keys().len();
-        let generation = builder.generation();
+        let (keys, generation) = (snapshot.ring.keys().len(), builder.generation());
+        let status = Arc::new(Status::new(clock.now().wall_us, problems(warnings)));
         let shared = Arc::new(Shared::new(snapshot, workers, clock));
         let (phase, _) = watch::channel(Phase::Running);
         let monitoring = spawn_monitor(builder.current_upstreams(), events.clone(), shared.clock.clone())
@@ -119,14 +116,18 @@ impl Gateway {
         let workers = spawn_workers(&shared, per_worker, &writer.sink(), &phase)?;
         // Before anybody is told: who writes from then on is seen to open the file, and so to be at it still.
         let (files, bell) = Watch::start(sources.files(), &sources.keys_path());
-        events.ready(&listening, workers.len(), keys, generation);
-        service::ready(&status(generation));
+        let admin = entrance.as_ref().map(admin::Entrance::address);
+        events.ready(&Serving { listening: &listening, admin, workers: workers.len(), keys, generation });
+        service::ready(&serving(generation));
+        let (workers_of, files_of, sink) = (Arc::clone(&shared), Arc::clone(&status), writer.sink());
+        let view = admin::View { shared: workers_of, phase: phase.subscribe(), files: files_of, sink: sink.clone() };
+        let admin = entrance.map(|entrance| entrance.serve(view)).transpose().map_err(StartError::Thread)?;
         let watching = spawn_watchdog(&shared).map_err(StartError::Thread)?;
-        let reloader =
-            Reloader { sources, builder, tls, bound, shared, events: events.clone(), sink: writer.sink(), level };
+        let told = events.clone();
+        let reloader = Reloader { sources, builder, tls, bound, shared, events: told, status, sink, level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
-        let (reloading, monitoring, files) = (Some(reloading), Some(monitoring), socket_files);
-        Ok(Self { phase, workers, reloading, monitoring, watching, bell, events, listening, files, grace, writer })
+        let others = [reloading, monitoring].into_iter().chain(admin).collect();
+        Ok(Self { phase, workers, others, watching, bell, events, listening, files: socket_files, grace, writer })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -181,7 +182,7 @@ impl Gateway {
             let _ = thread.join();
         }
         // With the reloader goes what the monitor follows, and so the monitor ends.
-        for thread in [self.reloading.take(), self.monitoring.take()].into_iter().flatten() {
+        for thread in self.others.drain(..) {
             let _ = thread.join();
         }
     }
@@ -201,8 +202,22 @@ fn worker_count(configured: usize) -> usize {
     }
 }
 
+/// Its first lines.
+fn begin_log(events: &Events, sources: &Sources, warnings: &Report) -> LevelHandle {
+    let level = operational::install(events.clone(), sources.gateway.log.level);
+    events.start(env!("CARGO_PKG_VERSION"), &sources.describe());
+    for problem in problems(warnings) {
+        tracing::warn!(event = "config_warning", problem = problem.as_str());
+    }
+    level
+}
+
+fn bind_admin(address: &ListenAddress, inherited: &mut Inherited) -> Result<admin::Entrance, StartError> {
+    admin::Entrance::bind(address, inherited).map_err(|why| StartError::Listen(address.clone(), why))
+}
+
 /// What the service manager shows of us.
-fn status(generation: u64) -> String {
+fn serving(generation: u64) -> String {
     format!("serving, configuration {generation}")
 }
 
@@ -214,7 +229,7 @@ fn spawn_watchdog(shared: &Arc<Shared>) -> io::Result<Option<(Sender<()>, JoinHa
     // Twice in time, as sd_watchdog_enabled(3) advises.
     let watch = move || {
         while end.recv_timeout(limit / 2) == Err(RecvTimeoutError::Timeout) {
-            if shared.beats.take() {
+            if shared.beats.are_alive(shared.clock.mono() / 1_000_000, limit / 2) {
                 service::is_alive();
             }
         }
@@ -298,7 +313,7 @@ fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
                 }
                 reloader.reload(asked, unfinished);
                 if asked {
-                    service::ready(&status(reloader.builder.generation()));
+                    service::ready(&serving(reloader.builder.generation()));
                 }
                 if files.follow(reloader.sources.files(), &reloader.sources.keys_path()) {
                     // Nor has what changed in a file before it was watched.

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use http::Method;
 
 use self::when::When;
-use crate::config::gateway::{check_method, check_path};
+use crate::config::gateway::{ListenAddress, check_method, check_path};
 use crate::config::mask::typed;
 use crate::vocab::network::{NetworkError, parse_network};
 use crate::vocab::period::{Quota, parse_quota};
@@ -57,6 +57,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Say what would become of a request, and why: the route, each check in order, the limits, the answer
     Explain(Box<ExplainArgs>),
+    /// Ask a running gateway whether it is ready; exits with 0 if it is
+    Health(HealthArgs),
     /// Write a commented keyward.toml and an empty keys.toml
     Init(InitArgs),
     /// Make, show and change keys
@@ -113,6 +115,17 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "TIME", value_parser = When::parse_instant)]
     pub at: Option<When>,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keyward health`
+#[derive(Args, Clone, Debug, Default)]
+pub struct HealthArgs {
+    /// Ask here, as IP:PORT or unix:PATH; without it where the configuration says
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub address: Option<ListenAddress>,
+    /// Print all that it says, as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -358,6 +371,13 @@ fn key_id(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("an id is 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins with a letter or a digit")
+    }
+}
+
+fn listen_address(text: &str) -> Result<ListenAddress, &'static str> {
+    match text.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => Ok(ListenAddress::Unix(path.into())),
+        _ => text.parse().map(ListenAddress::Ip).map_err(|_| "an address is as 127.0.0.1:9901 or unix:/run/admin.sock"),
     }
 }
 

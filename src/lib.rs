@@ -101,6 +101,8 @@ pub mod edge;
 
 pub mod reload;
 
+pub mod admin;
+
 pub mod app;
 
 pub mod cli;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use keyward::cli::{Cli, Command};
 use keyward::commands::console::on_stdio;
-use keyward::commands::{check, demo, explain, init, key, run, version};
+use keyward::commands::{check, demo, explain, health, init, key, run, version};
 use keyward::vocab::clock::Clock;
 
 // Faster than the system's, and gives memory back.
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             console.answered(checked)
         }),
         Command::Explain(args) => on_stdio(|console| explain::run(args, files, console, &Clock::system())),
+        Command::Health(args) => on_stdio(|console| health::run(args, files, console)),
         Command::Init(args) => on_stdio(|console| {
             let written = init::init(&args.dir, &mut console.out);
             console.answered(written)

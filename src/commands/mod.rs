@@ -4,6 +4,7 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod health;
 pub mod init;
 pub mod key;
 pub mod run;

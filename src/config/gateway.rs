@@ -1,5 +1,6 @@
 //! `keyward.toml`, understood: every default filled in, every value in its own type, every reference resolved.
 
+mod admin;
 mod keys;
 mod limits;
 mod listener;
@@ -81,6 +82,8 @@ pub struct Gateway {
     pub upstreams: BTreeMap<String, Upstream>,
     /// `[log]`
     pub log: Log,
+    /// `[admin]`
+    pub admin: Admin,
 }
 
 /// `[server]`
@@ -398,6 +401,14 @@ pub fn check_method(text: &str) -> Result<Method, String> {
 /// What is wrong, and what to do about it.
 pub fn check_path(text: &str) -> Result<String, String> {
     path(text).map(|_| text.to_owned()).map_err(|wrong| wrong.to_string())
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Where probes and scrapes are answered; `None` = nowhere (`off` in the file). The file of a Unix socket is its
+    /// owner's alone.
+    pub address: Option<ListenAddress>,
 }
 
 impl std::fmt::Display for Source {

@@ -256,6 +256,11 @@ impl<'a> Item<'a> {
         Some(located(text, self.span.clone()))
     }
 
+    /// Whether it is this very word.
+    pub(super) fn says(&self, word: &str) -> bool {
+        self.value.as_str() == Some(word)
+    }
+
     pub(super) fn parsed<T, E: Into<Wrong>>(&self, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         match read(self.string()?.value) {
             Ok(value) => Some(value),

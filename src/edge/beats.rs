@@ -1,13 +1,14 @@
 //! Whether every worker is alive: its timers tick, or it has ended as it should.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// One beat per worker.
 pub struct Beats(Box<[Beat]>);
 
 #[derive(Default)]
 struct Beat {
-    ticked: AtomicBool,
+    ticked_ms: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -17,9 +18,9 @@ impl Beats {
         Self((0..workers).map(|_| Beat::default()).collect())
     }
 
-    /// A worker's timers have ticked.
-    pub fn tick(&self, worker: usize) {
-        self.0[worker].ticked.store(true, Ordering::Relaxed);
+    /// A worker's timers have ticked, at this reading of theirs.
+    pub fn tick(&self, worker: usize, now_ms: u64) {
+        self.0[worker].ticked_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// A worker has drained.
@@ -27,11 +28,16 @@ impl Beats {
         self.0[worker].ended.store(true, Ordering::Relaxed);
     }
 
-    /// Whether every worker that has not drained has ticked since this was last asked.
-    pub fn take(&self) -> bool {
-        // Each is asked, also behind one that has not.
-        let alive = |beat: &&Beat| beat.ticked.swap(false, Ordering::Relaxed) || beat.ended.load(Ordering::Relaxed);
-        self.0.iter().filter(alive).count() == self.0.len()
+    /// Whether every worker that has not drained has ticked within the last `limit`.
+    pub fn are_alive(&self, now_ms: u64, limit: Duration) -> bool {
+        self.0.iter().all(|beat| beat.is_alive(now_ms, limit))
+    }
+}
+
+impl Beat {
+    fn is_alive(&self, now_ms: u64, limit: Duration) -> bool {
+        let silence = now_ms.saturating_sub(self.ticked_ms.load(Ordering::Relaxed));
+        Duration::from_millis(silence) <= limit || self.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -42,16 +48,16 @@ mod tests {
     #[test]
     fn one_worker_that_stands_still_is_enough() {
         let beats = Beats::new(2);
-        assert!(!beats.take());
-        beats.tick(0);
-        assert!(!beats.take());
-        beats.tick(1);
-        assert!(!beats.take(), "the first has not ticked since");
-        beats.tick(0);
-        beats.tick(1);
-        assert!(beats.take() && !beats.take());
-        beats.tick(0);
+        let are_alive = |now_ms| beats.are_alive(now_ms, Duration::from_millis(500));
+        beats.tick(0, 1_000);
+        assert!(!are_alive(1_000), "the other has never ticked");
+        beats.tick(1, 1_400);
+        assert!(are_alive(1_500) && are_alive(1_500), "asking changes nothing");
+        assert!(!are_alive(1_501), "the first has not ticked since");
+        beats.tick(0, 1_500);
+        assert!(are_alive(1_900));
+        assert!(!are_alive(1_901));
         beats.end(1);
-        assert!(beats.take());
+        assert!(are_alive(2_000));
     }
 }

@@ -37,7 +37,7 @@ impl Inherited {
     }
 
     /// The socket for a listener with this address.
-    pub(super) fn take(&mut self, address: &ListenAddress) -> Option<ListeningSocket> {
+    pub fn take(&mut self, address: &ListenAddress) -> Option<ListeningSocket> {
         let at = self.0.iter().position(|(passed, _)| is_for(passed, address))?;
         Some(self.0.swap_remove(at).1)
     }

@@ -23,8 +23,10 @@ pub enum ListeningSocket {
 }
 
 /// The same, registered with a worker's runtime.
-pub(super) enum Listener {
+pub enum Listener {
+    /// For TCP.
     Tcp(tokio::net::TcpListener),
+    /// For a path.
     Unix(tokio::net::UnixListener),
 }
 
@@ -132,14 +134,22 @@ fn drop_syn() -> [SockFilter; 5] {
 }
 
 impl Listener {
-    pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
+    /// Registers it.
+    ///
+    /// # Errors
+    /// The runtime does not take it.
+    pub fn new(socket: ListeningSocket) -> io::Result<Self> {
         Ok(match socket {
             ListeningSocket::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
             ListeningSocket::Unix(listener) => Self::Unix(tokio::net::UnixListener::from_std(listener)?),
         })
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Wire, Peer)> {
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// As accept(2) has them; most pass.
+    pub async fn accept(&self) -> io::Result<(Wire, Peer)> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| tcp(stream, peer)),
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Wire::Unix(stream), Peer::Unix)),

@@ -260,9 +260,10 @@ async fn keep_ticking(worker: Rc<Worker>) {
 }
 
 fn tick(worker: &Worker) {
-    worker.shared.beats.tick(worker.number);
+    let now_ms = worker.shared.clock.mono() / 1_000_000;
+    worker.shared.beats.tick(worker.number, now_ms);
     let tools = &worker.tools;
-    tools.timers.tick(worker.shared.clock.mono() / 1_000_000);
+    tools.timers.tick(now_ms);
     tools.pools.sweep();
     worker.log.set_on_full(worker.snapshot().settings.on_full);
     worker.log.flush();

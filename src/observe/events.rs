@@ -35,6 +35,20 @@ pub struct KeyChanges {
     pub removed: Vec<String>,
 }
 
+/// What a process that is ready does.
+pub struct Serving<'a> {
+    /// Where requests come in.
+    pub listening: &'a [Listening],
+    /// Where probes do.
+    pub admin: Option<&'a ListenAddress>,
+    /// How many workers there are.
+    pub workers: usize,
+    /// How many good keys.
+    pub keys: usize,
+    /// Of the configuration.
+    pub generation: u64,
+}
+
 /// A listener as it is told of.
 #[derive(Clone, Debug)]
 pub struct Listening {
@@ -64,13 +78,16 @@ impl Events {
     }
 
     /// Every listener is bound and every worker runs.
-    pub fn ready(&self, listening: &[Listening], workers: usize, keys: usize, generation: u64) {
-        let urls: Vec<String> = listening.iter().map(Listening::to_string).collect();
+    pub fn ready(&self, serving: &Serving<'_>) {
+        let urls: Vec<String> = serving.listening.iter().map(Listening::to_string).collect();
         self.line("info", "ready", |line| {
-            line.list("listeners", urls.iter().map(String::as_str))
-                .number("workers", workers as u64)
-                .number("keys", keys as u64)
-                .number("generation", generation);
+            line.list("listeners", urls.iter().map(String::as_str));
+            if let Some(admin) = serving.admin {
+                line.text("admin", admin.to_string().as_bytes());
+            }
+            line.number("workers", serving.workers as u64)
+                .number("keys", serving.keys as u64)
+                .number("generation", serving.generation);
         });
     }
 

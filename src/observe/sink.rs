@@ -35,6 +35,42 @@ pub struct Losses {
     dropped: AtomicU64,
     /// The process is ending: nobody waits for the writer any more.
     closing: AtomicBool,
+    writing: Writing,
+}
+
+/// Since when the writer has been at one chunk.
+#[derive(Debug)]
+struct Writing {
+    origin: Instant,
+    /// Milliseconds from `origin`, at least 1; 0 = it is not writing.
+    since_ms: AtomicU64,
+}
+
+impl Default for Writing {
+    fn default() -> Self {
+        Self { origin: Instant::now(), since_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Writing {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn begin(&self) {
+        self.since_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.since_ms.store(0, Ordering::Relaxed);
+    }
+
+    fn lasts(&self) -> Duration {
+        match self.since_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.now_ms().saturating_sub(since)),
+        }
+    }
 }
 
 impl Losses {
@@ -140,6 +176,11 @@ impl Sink {
     pub fn lost(&self) -> u64 {
         self.losses.failed.load(Ordering::Relaxed) + self.losses.dropped.load(Ordering::Relaxed)
     }
+
+    /// How long the output has been taking nothing of what the writer has for it.
+    pub fn is_stuck_for(&self) -> Duration {
+        self.losses.writing.lasts()
+    }
 }
 
 /// The output as a plain file, so that no buffer of the standard library hides what was not written.
@@ -184,10 +225,12 @@ impl Loop {
     }
 
     fn lines(&mut self, bytes: &[u8], count: u64) {
+        self.losses.writing.begin();
         if self.torn && self.target.write(b"\n").is_ok() {
             self.torn = false;
         }
         let written = self.write_all(bytes);
+        self.losses.writing.end();
         if written < bytes.len() {
             let whole = bytes[..written].iter().filter(|b| **b == b'\n').count() as u64;
             self.torn = written > 0 && bytes[written - 1] != b'\n';

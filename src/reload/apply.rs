@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::diff::key_changes;
 use super::sources::{ListenerTls, Refreshed, Sources};
+use super::status::Status;
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{ClientAuth, Gateway, ListenAddress, Listener};
 use crate::edge::tls::{Clients, Tls};
@@ -28,6 +29,8 @@ pub struct Reloader {
     pub shared: Arc<Shared>,
     /// Where it is told.
     pub events: Events,
+    /// Where it is kept for whoever asks.
+    pub status: Arc<Status>,
     /// Follows `log.output`.
     pub sink: Sink,
     /// Follows `log.level`.
@@ -61,9 +64,12 @@ impl Reloader {
     pub fn reload(&mut self, asked: bool, unfinished: bool) {
         let before = self.sources.gateway.clone();
         let refreshed = self.sources.refresh(unfinished);
-        for report in &refreshed.rejected {
-            self.events.reload_rejected(self.builder.generation(), &problems(report));
+        let rejected: Vec<_> = refreshed.rejected.iter().map(problems).collect();
+        for problems in &rejected {
+            self.events.reload_rejected(self.builder.generation(), problems);
         }
+        let unread = unfinished.then(|| self.sources.keys_path());
+        self.status.note(self.shared.clock.now().wall_us, rejected.concat(), unread.as_deref());
         if !refreshed.is_change() {
             if asked && !unfinished && refreshed.rejected.is_empty() {
                 let unchanged = KeyChanges::default();
@@ -93,8 +99,9 @@ impl Reloader {
         let entrances = match self.entrances(refreshed) {
             Ok(entrances) => entrances,
             Err(error) => {
-                self.events.reload_rejected(self.builder.generation(), &[error.to_string()]);
-                return;
+                let problems = vec![error.to_string()];
+                self.events.reload_rejected(self.builder.generation(), &problems);
+                return self.status.note(self.shared.clock.now().wall_us, problems, None);
             }
         };
         let Sources { gateway, keys, pepper, upstream_tls, .. } = &self.sources;
@@ -110,6 +117,7 @@ impl Reloader {
         let mut told = problems(&refreshed.warnings);
         told.extend(needs_restart(before, gateway));
         self.events.reloaded(true, self.builder.generation(), &keys.unwrap_or_default(), &told);
+        self.status.note_applied(self.shared.clock.now().wall_us, told);
         retire(former);
     }
 }
@@ -172,6 +180,9 @@ fn needs_restart(before: &Gateway, now: &Gateway) -> Vec<String> {
     }
     if before.server.workers != now.server.workers {
         told.push("a change of server.workers takes effect after a restart".to_owned());
+    }
+    if before.admin.address != now.admin.address {
+        told.push("a change of admin.address takes effect after a restart".to_owned());
     }
     told
 }

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 
 use super::balance::digest;
-use super::health::Health;
+use super::health::{Health, State};
 use super::resolve::Addresses;
 use crate::config::gateway::{self, Eject, Endpoint, Protocol, UpstreamServer};
 use crate::config::load::UpstreamTls;
@@ -174,6 +174,11 @@ impl Server {
     /// Healthy, and not ejected.
     pub fn is_available(&self, now_ms: u64) -> bool {
         self.health.is_available(now_ms)
+    }
+
+    /// How it is doing.
+    pub fn state(&self, now_ms: u64) -> State {
+        self.health.state(now_ms)
     }
 
     /// A request got an answer that says nothing against the server.

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod admin;
 mod bodies;
 mod body_limits;
 mod bulk;

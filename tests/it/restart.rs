@@ -119,3 +119,16 @@ fn a_socket_that_no_listener_takes_is_told_of() {
     assert_eq!(gateway.get("/").bearer(&key).send().status, 200);
     assert_eq!(gateway.wait_event("inherited_socket_unused", |_| true)["address"], address.as_str());
 }
+
+#[test]
+fn the_socket_of_the_probes_is_passed_on_like_any_other() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let config = format!("[admin]\naddress = \"{address}\"\n");
+    let setup = Setup::with(&upstream, &config, &key.entry("a", ""));
+    let mut gateway = activated(setup, socket.try_clone().unwrap().into());
+    assert_eq!((gateway.admin(), gateway.ask("/readyz").status), (address, 200));
+    gateway.stop();
+    assert!(Conn::try_open(address).is_ok(), "the socket is not the gateway's to close");
+}

@@ -27,6 +27,7 @@ const FLOORS: &[&[&str]] = &[&[
     "gate",
     "edge",
     "reload",
+    "admin",
     "app",
     "cli",
     "commands",

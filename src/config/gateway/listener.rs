@@ -74,7 +74,7 @@ pub enum Insecure {
 
 impl ListenAddress {
     /// Nobody but this machine can reach it.
-    fn is_local(&self) -> bool {
+    pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Ip(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix(_) => true,
@@ -186,7 +186,12 @@ fn client_certificates(table: &mut Table<'_>, has_tls: bool) -> (ClientAuth, Opt
     (client_auth, client_ca)
 }
 
-fn address(item: &Item<'_>) -> Option<ListenAddress> {
+/// Whether a listener has this address.
+pub(super) fn is_taken(listeners: &[Listener], address: &ListenAddress) -> bool {
+    address.is_fixed() && listeners.iter().any(|listener| listener.address == *address)
+}
+
+pub(super) fn address(item: &Item<'_>) -> Option<ListenAddress> {
     let source = item.source();
     item.parsed(|text| match text.strip_prefix("unix:") {
         Some("") => Err(Wrong::value("expected a path after `unix:`")),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::route::General;
 use super::sense::{check_open, check_reach};
-use super::{Gateway, Route, Upstream, keys, limits, listener, log, route, server, upstream};
+use super::{Gateway, Route, Upstream, admin, keys, limits, listener, log, route, server, upstream};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
 use crate::config::problems::{self, Problems, Wrong};
@@ -45,11 +45,12 @@ fn gateway(mut file: Table<'_>) -> Gateway {
     let routes = routes(&mut file, &upstreams, General { http: &http, keys: &keys, limits: &limits });
     check_open(&routes, open_place, file.problems());
     let log = log::log(&mut file);
-    for later in ["metrics", "tracing", "alerts", "audit", "admin"] {
+    let admin = admin::admin(&mut file, &listeners);
+    for later in ["metrics", "tracing", "alerts", "audit"] {
         file.later(later, &[Neutral::EmptyTable]);
     }
     file.finish();
-    Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log }
+    Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log, admin }
 }
 
 /// `[upstream.NAME]`, at least one.

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::source::SourceFile;
 
+mod admin;
 mod sense;
 mod settings;
 mod upstreams;
@@ -81,7 +82,7 @@ fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
         [log]\nrotate = {}\nskip = []\n[metrics]\n[upstream.b]\n\
         servers = [\"http://b\"]\nbalance = \"round_robin\"\nprotocol = \"http/1.1\"\nretries = 0\nhost = \"preserve\"\n";
     good(neutral);
-    for table in ["metrics", "tracing", "alerts", "audit", "admin"] {
+    for table in ["metrics", "tracing", "alerts", "audit"] {
         assert_eq!(bad(&format!("[{table}]\nx = 1\n")), ["not-supported-yet"]);
     }
 }

@@ -112,6 +112,17 @@ impl Gateway {
         self.listeners[index].expect("a listener with an address")
     }
 
+    /// Where probes are answered.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let ready = self.wait_event("ready", |_| true);
+        ready["admin"].as_str().expect("an admin address").parse().expect("of TCP")
+    }
+
+    /// Asks it there.
+    pub(crate) fn ask(&self, target: &str) -> Reply {
+        Req::new(self.admin(), "GET", target).send()
+    }
+
     pub(crate) fn get(&self, target: &str) -> Req {
         Req::new(self.addr(), "GET", target)
     }
