@@ -243,8 +243,6 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
         Source::Query(name) => Some(name.as_str()),
         Source::Bearer | Source::Basic | Source::Header(_) | Source::Cookie(_) | Source::WebSocketProtocol => None,
     });
-    let identity = &keys.identity;
-    let names = [&identity.id, &identity.owner, &identity.roles, &identity.plan];
     Settings {
         generation,
         redactor: Redactor::new(&keys.prefix, queries),
@@ -255,7 +253,7 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
         audit_headers: keys.audit_headers,
         forward_credential: keys.forward,
         passing: Arc::new(Passing {
-            identity: names.into_iter().flatten().cloned().collect(),
+            identity: keys.identity.names().cloned().collect(),
             credential_headers: keys.sources.iter().filter_map(header_of).collect(),
             body_idle: gateway.http.body_idle_timeout,
         }),

@@ -7,6 +7,7 @@ mod listener;
 mod log;
 mod parse;
 mod pattern;
+mod preset;
 mod rewrite;
 mod route;
 mod sense;
@@ -179,6 +180,16 @@ pub struct Identity {
     pub roles: Option<HeaderName>,
     /// Plan, default `X-Consumer-Plan`.
     pub plan: Option<HeaderName>,
+    /// Key id once more, as what Kong tells apart from the consumer; off by default, `X-Credential-Identifier` in its preset.
+    pub credential: Option<HeaderName>,
+}
+
+impl Identity {
+    /// Every header of them that is on.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        let Self { id, owner, roles, plan, credential } = self;
+        [id, owner, roles, plan, credential].into_iter().flatten()
+    }
 }
 
 /// One entry of `keys.sources`.

@@ -176,6 +176,7 @@ fn identity_headers(spec: &KeySpec, identity: &Identity) -> Box<[(HeaderName, He
         (&identity.owner, &*spec.owner),
         (&identity.roles, roles.as_str()),
         (&identity.plan, spec.plan.as_deref().unwrap_or_default()),
+        (&identity.credential, &*spec.id),
     ];
     pairs
         .into_iter()

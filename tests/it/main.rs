@@ -37,6 +37,7 @@ mod mtls;
 mod one_path;
 mod order;
 mod policy;
+mod presets;
 mod proxy;
 mod proxy_protocol;
 mod real;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::preset::{PRESETS, Preset};
 use super::server::file_path;
 use super::{Identity, Keys, Located, SecretRef, Source};
 use crate::config::mask::quoted;
@@ -13,10 +14,10 @@ use crate::config::source::SourceFile;
 
 pub(super) fn keys(file: &mut Table<'_>) -> Keys {
     let source = file.problems().source();
-    let mut keys = defaults(source);
     let Some(mut table) = file.table("keys") else {
-        return keys;
+        return Preset::Keyward.defaults(source);
     };
+    let mut keys = table.one_of("preset", &PRESETS, Preset::Keyward).defaults(source);
     if let Some(path) = table.get("file").and_then(|item| file_path(&item)) {
         keys.file = path;
     }
@@ -28,37 +29,15 @@ pub(super) fn keys(file: &mut Table<'_>) -> Keys {
     keys.forward = table.boolean("forward", false);
     keys.expires_default = table.parsed("expires_default", expiry).unwrap_or(None);
     keys.realm = table.parsed("realm", realm).unwrap_or(keys.realm);
-    keys.status_missing = status(&mut table, "status_missing");
-    keys.status_invalid = status(&mut table, "status_invalid");
+    keys.status_missing = status(&mut table, "status_missing", keys.status_missing);
+    keys.status_invalid = status(&mut table, "status_invalid", keys.status_invalid);
     keys.audit_headers = table.boolean("audit_headers", true);
     table.later("compromise_on_plaintext", &[Neutral::False]);
     if let Some(identity) = table.table("identity") {
-        keys.identity = self::identity(identity, &keys.sources);
+        keys.identity = self::identity(identity, keys.identity, &keys.sources);
     }
     table.finish();
     keys
-}
-
-fn defaults(source: &SourceFile) -> Keys {
-    Keys {
-        file: located(source.resolve("keys.toml"), 0..0),
-        sources: vec![Source::Bearer, Source::Header(HeaderName::from_static("x-api-key"))],
-        prefix: "kw".to_owned(),
-        pepper: None,
-        forward: false,
-        expires_default: None,
-        realm: "api".to_owned(),
-        status_missing: 401,
-        status_invalid: 401,
-        audit_headers: true,
-        identity: Identity {
-            id: Some(HeaderName::from_static("x-consumer-id")),
-            owner: Some(HeaderName::from_static("x-consumer-username")),
-            roles: Some(HeaderName::from_static("x-consumer-groups")),
-            plan: Some(HeaderName::from_static("x-consumer-plan")),
-        },
-        compromise_on_plaintext: false,
-    }
 }
 
 fn sources(item: &Item<'_>) -> Option<Vec<Source>> {
@@ -191,16 +170,17 @@ fn realm(text: &str) -> Result<String, Wrong> {
     }
 }
 
-fn status(table: &mut Table<'_>, key: &'static str) -> u16 {
+fn status(table: &mut Table<'_>, key: &'static str, default: u16) -> u16 {
     let Some(item) = table.get(key) else {
-        return 401;
+        return default;
     };
     match item.integer(0..=999) {
+        Some(401) => 401,
         Some(403) => 403,
-        Some(401) | None => 401,
+        None => default,
         Some(_) => {
             item.wrong(Wrong::value("expected 401 or 403"));
-            401
+            default
         }
     }
 }
@@ -229,8 +209,7 @@ fn secret_ref(text: &str, source: &SourceFile) -> Result<SecretRef, Wrong> {
     }
 }
 
-fn identity(mut table: Table<'_>, sources: &[Source]) -> Identity {
-    let default = defaults(table.problems().source()).identity;
+fn identity(mut table: Table<'_>, default: Identity, sources: &[Source]) -> Identity {
     let mut taken = Vec::new();
     let mut header = |key, default: Option<HeaderName>| {
         let Some(item) = table.get(key) else {
@@ -260,6 +239,7 @@ fn identity(mut table: Table<'_>, sources: &[Source]) -> Identity {
         owner: header("owner", default.owner),
         roles: header("roles", default.roles),
         plan: header("plan", default.plan),
+        credential: header("credential", default.credential),
     };
     table.finish();
     identity

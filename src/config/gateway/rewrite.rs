@@ -98,13 +98,11 @@ fn changeable(text: &str, direction: &Direction<'_>) -> Result<HeaderName, Wrong
         let hint = "which host the upstream is told is `upstream.NAME.host`";
         return Err(if name == http::header::HOST { wrong.hint(hint) } else { wrong });
     }
-    if let Direction::Request(keys) = direction {
-        let identity = &keys.identity;
-        let ours = [&identity.id, &identity.owner, &identity.roles, &identity.plan];
-        if ours.into_iter().flatten().any(|ours| is_spelling_of(name.as_str(), ours.as_str())) {
-            return Err(Wrong::value(format!("the header {} tells the upstream who calls", quoted(name.as_str())))
-                .hint("`[keys.identity]` says which headers do"));
-        }
+    if let Direction::Request(keys) = direction
+        && keys.identity.names().any(|ours| is_spelling_of(name.as_str(), ours.as_str()))
+    {
+        return Err(Wrong::value(format!("the header {} tells the upstream who calls", quoted(name.as_str())))
+            .hint("`[keys.identity]` says which headers do"));
     }
     if is_spelling_of(name.as_str(), "x-request-id") {
         return Err(Wrong::value("the name of a request is the gateway's to give")

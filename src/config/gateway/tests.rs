@@ -10,6 +10,7 @@ use crate::config::diagnostics::{Report, Severity};
 use crate::config::source::SourceFile;
 
 mod admin;
+mod presets;
 mod sense;
 mod settings;
 mod upstreams;
