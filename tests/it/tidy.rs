@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[&[
     "upstream",
     "snapshot",
     "record",
+    "state",
     "observe",
     "gate",
     "edge",
