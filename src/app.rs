@@ -12,12 +12,13 @@ use tokio::sync::watch;
 
 use crate::admin;
 use crate::config::diagnostics::Report;
-use crate::config::gateway::ListenAddress;
+use crate::config::gateway::{ListenAddress, Server};
 use crate::edge::bindings::Bindings;
 use crate::edge::inherited::Inherited;
 use crate::edge::tls::Tls;
 use crate::edge::unix::SocketFile;
 use crate::edge::worker::{self, Bound, Phase, Shared};
+use crate::limits::account::Accounts;
 use crate::observe::events::{Events, Listening, Serving};
 use crate::observe::lockouts::Lockouts;
 use crate::observe::operational::{self, LevelHandle};
@@ -28,6 +29,7 @@ use crate::reload::sources::Sources;
 use crate::reload::status::Status;
 use crate::reload::watch::{Bell, Wake, Watch};
 use crate::snapshot::{self, Parts};
+use crate::state::{State, Units};
 use crate::upstream::health::Change;
 use crate::upstream::monitor::{Current, monitor};
 use crate::vocab::clock::Clock;
@@ -50,6 +52,7 @@ pub struct Gateway {
     listening: Vec<Listening>,
     files: Vec<SocketFile>,
     grace: Duration,
+    state: Option<State>,
     // The last to go: everything above may still write.
     writer: Writer,
 }
@@ -99,7 +102,9 @@ impl Gateway {
         let Sources { gateway, keys, pepper, upstream_tls, .. } = &sources;
         let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
         let bound = BoundAs::all(gateway);
-        let Bindings { listening, per_worker, files: socket_files } =
+        // Before anybody calls: reading what was counted of many keys takes its time.
+        let state = start_state(&gateway.server, &clock, &writer.sink(), builder.accounts())?;
+        let Bindings { listening, per_worker, files: sockets } =
             Bindings::all(&gateway.listeners, workers, &mut inherited)
                 .map_err(|(at, why)| StartError::Listen(at, why))?;
         let entrance = gateway.admin.address.as_ref().map(|at| bind_admin(at, &mut inherited)).transpose()?;
@@ -109,7 +114,7 @@ impl Gateway {
 
         let (keys, generation) = (snapshot.ring.keys().len(), builder.generation());
         let status = Arc::new(Status::new(clock.now().wall_us, problems(warnings)));
-        let shared = Arc::new(Shared::new(snapshot, workers, clock));
+        let shared = Arc::new(Shared::new(snapshot, workers, clock, state.as_ref().map(State::outlet)));
         let (phase, _) = watch::channel(Phase::Running);
         let monitoring = spawn_monitor(builder.current_upstreams(), events.clone(), shared.clock.clone())
             .map_err(StartError::Thread)?;
@@ -127,7 +132,7 @@ impl Gateway {
         let reloader = Reloader { sources, builder, tls, bound, shared, events: told, status, sink, level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
         let others = [reloading, monitoring].into_iter().chain(admin).collect();
-        Ok(Self { phase, workers, others, watching, bell, events, listening, files: socket_files, grace, writer })
+        Ok(Self { phase, workers, others, watching, bell, events, listening, files: sockets, grace, state, writer })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -177,6 +182,8 @@ impl Gateway {
             // A worker that panicked has said so.
             let _ = worker.join();
         }
+        // They have handed over the last of what they have counted.
+        drop(self.state.take());
         if let Some((watching, thread)) = self.watching.take() {
             drop(watching);
             let _ = thread.join();
@@ -235,6 +242,16 @@ fn spawn_watchdog(shared: &Arc<Shared>) -> io::Result<Option<(Sender<()>, JoinHa
         }
     };
     Ok(Some((ended, spawn("watchdog", watch)?)))
+}
+
+/// Opens the state file, if there is to be one, and keeps it from there on.
+fn start_state(config: &Server, clock: &Clock, sink: &Sink, accounts: &Accounts) -> Result<Option<State>, StartError> {
+    let Some(path) = &config.state else { return Ok(None) };
+    let sink = sink.clone();
+    let await_log = Box::new(move |patient: &dyn Fn() -> bool| sink.flush_while(patient));
+    let now_us = clock.now().wall_us;
+    let restore = |id: &str, units: Units| accounts.restore(id, [units.day, units.week, units.month], now_us);
+    State::start(&path.value, clock.clone(), await_log, restore).map(Some).map_err(StartError::Thread)
 }
 
 /// Returns when every worker serves.

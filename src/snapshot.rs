@@ -14,6 +14,7 @@ use crate::config::load::UpstreamTls;
 use crate::credential::Reader;
 use crate::keys::Ring;
 use crate::limits::Ledger;
+use crate::limits::account::Accounts;
 use crate::limits::report::Families;
 use crate::redact::Redactor;
 use crate::route::{Route, RouteTable};
@@ -190,6 +191,11 @@ impl Builder {
     /// Housekeeping between reloads: forgets what is full again.
     pub fn sweep(&mut self) {
         self.ledger.sweep();
+    }
+
+    /// What keys have used, to be put back before there is a snapshot.
+    pub const fn accounts(&self) -> &Arc<Accounts> {
+        self.ledger.accounts()
     }
 
     /// How many snapshots were built.

@@ -21,9 +21,11 @@ use super::slots::Slots;
 use crate::gate::Tools;
 use crate::observe::log::Log;
 use crate::observe::sink::Sink;
-use crate::record::{Closer, Reader};
+use crate::observe::usage::Usage;
+use crate::record::{Closer, Reader, readers};
 use crate::request::{Peer, RequestId};
 use crate::snapshot::Snapshot;
+use crate::state::Outlet;
 use crate::timer::{TICK, Timers};
 use crate::upstream::pool::Pools;
 use crate::vocab::clock::{Clock, HttpDate};
@@ -41,13 +43,15 @@ pub struct Shared {
     pub clock: Clock,
     /// Whether all of them are alive.
     pub beats: Beats,
+    /// Where they hand over what they count of keys, if anybody keeps it.
+    pub counts: Option<Outlet>,
 }
 
 impl Shared {
     /// For so many workers.
-    pub fn new(snapshot: Snapshot, workers: usize, clock: Clock) -> Self {
+    pub fn new(snapshot: Snapshot, workers: usize, clock: Clock, counts: Option<Outlet>) -> Self {
         let (snapshot, beats) = (ArcSwap::from_pointee(snapshot), Beats::new(workers));
-        Self { snapshot, slots: Arc::default(), clock, beats }
+        Self { snapshot, slots: Arc::default(), clock, beats, counts }
     }
 }
 
@@ -82,6 +86,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     tools: Rc<Tools>,
     log: Rc<Log>,
+    usage: Option<Rc<Usage>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
     random: Cell<u128>,
@@ -169,7 +174,8 @@ pub fn run(
     let on_full = shared.snapshot.load().settings.on_full;
     let timers = Rc::new(Timers::default());
     let log = Rc::new(Log::new(sink, on_full));
-    let closer = Rc::new(Closer { clock: shared.clock.clone(), reader: Rc::clone(&log) as Rc<dyn Reader> });
+    let usage = shared.counts.clone().map(|outlet| Rc::new(Usage::new(Rc::clone(&log), outlet)));
+    let closer = Rc::new(Closer { clock: shared.clock.clone(), reader: reader(&log, usage.as_ref()) });
     let pools = Rc::new(Pools::new(Rc::clone(&timers)));
     let tools = Rc::new(Tools { closer, pools, timers, ending: Rc::default() });
     let worker = Rc::new(Worker {
@@ -177,6 +183,7 @@ pub fn run(
         shared,
         tools,
         log,
+        usage,
         draining: Cell::new(false),
         connections: Cell::new(0),
         random: Cell::new(seed | 1),
@@ -212,6 +219,13 @@ pub fn run(
     // In the background, because a name that is still being resolved must not hold up the end.
     runtime.shutdown_background();
     ended
+}
+
+/// Whoever reads the worker's records.
+fn reader(log: &Rc<Log>, usage: Option<&Rc<Usage>>) -> Rc<dyn Reader> {
+    let log: Rc<dyn Reader> = Rc::<Log>::clone(log);
+    let usage = usage.map(|usage| -> Rc<dyn Reader> { Rc::<Usage>::clone(usage) });
+    readers::all([log].into_iter().chain(usage).collect())
 }
 
 /// Until the process stops, whatever still runs.
@@ -266,6 +280,9 @@ fn tick(worker: &Worker) {
     tools.timers.tick(now_ms);
     tools.pools.sweep();
     worker.log.set_on_full(worker.snapshot().settings.on_full);
-    worker.log.flush();
+    match &worker.usage {
+        Some(usage) => usage.flush(),
+        None => worker.log.flush(),
+    }
     worker.date.set(worker.date.get().at(worker.shared.clock.now().wall_us));
 }

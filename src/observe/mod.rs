@@ -8,3 +8,4 @@ pub mod log;
 pub mod operational;
 pub mod service;
 pub mod sink;
+pub mod usage;

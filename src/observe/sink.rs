@@ -166,10 +166,21 @@ impl Sink {
 
     /// Returns when everything handed over so far is written.
     pub fn flush(&self) {
+        self.flush_while(&|| true);
+    }
+
+    /// The same, but gives up when `patient` says no.
+    pub fn flush_while(&self, patient: &dyn Fn() -> bool) {
         let (done, wait) = sync_channel(1);
-        if self.to_writer.send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv();
+        let mut message = Message::Flush(done);
+        while let Err(TrySendError::Full(unsent)) = self.to_writer.try_send(message) {
+            if !patient() {
+                return;
+            }
+            message = unsent;
+            std::thread::sleep(PAUSE);
         }
+        while wait.recv_timeout(PAUSE * 10) == Err(RecvTimeoutError::Timeout) && patient() {}
     }
 
     /// Lines lost so far, for whatever reason.

@@ -184,6 +184,10 @@ fn needs_restart(before: &Gateway, now: &Gateway) -> Vec<String> {
     if before.admin.address != now.admin.address {
         told.push("a change of admin.address takes effect after a restart".to_owned());
     }
+    let state = |gateway: &Gateway| gateway.server.state.as_ref().map(|path| path.value.clone());
+    if state(before) != state(now) {
+        told.push("a change of server.state takes effect after a restart".to_owned());
+    }
     told
 }
 

@@ -6,7 +6,6 @@ use crate::harness::keyward;
 
 /// Options in `keyward.toml`. Where one of them gets built, its line goes and its tests come.
 const CONFIG: &[&str] = &[
-    "[server]\nstate = \"state.db\"\n",
     "[[route]]\nsensitive = true\n",
     "[log]\noutput = \"file:x.log\"\nrotate = { size = \"100MiB\", keep = 10 }\n",
     "[log]\nskip = [\"/healthz\"]\n",

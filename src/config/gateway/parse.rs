@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::route::General;
 use super::sense::{check_open, check_reach};
-use super::{Gateway, Route, Upstream, admin, keys, limits, listener, log, route, server, upstream};
+use super::{Gateway, Output, Route, Upstream, admin, keys, limits, listener, log, route, server, upstream};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
 use crate::config::problems::{self, Problems, Wrong};
@@ -31,6 +31,12 @@ pub(crate) fn read(source: &Arc<SourceFile>) -> (Option<Gateway>, Report) {
     };
     let problems = Problems::new(source, Severity::Error);
     let gateway = gateway(Table::new(&problems, "", document.get_ref(), 0..0));
+    let output = match &gateway.log.output {
+        Output::File(path) => Some(path.as_path()),
+        Output::Stdout | Output::Stderr => None,
+    };
+    let others = [source.path(), &gateway.keys.file.value].into_iter().chain(output);
+    server::state_stands_alone(&gateway.server, others, &problems);
     (Some(gateway), problems.into_report())
 }
 

@@ -1,9 +1,10 @@
 //! `[server]` and `[http]`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Http, Server, TrustedProxies};
-use crate::config::problems::Wrong;
+use crate::config::problems::{Problems, Wrong};
 use crate::config::reader::{Item, Table, located};
 use crate::vocab::network::{NetworkError, parse_network};
 use crate::vocab::units;
@@ -18,11 +19,20 @@ pub(super) fn server(file: &mut Table<'_>) -> Server {
     if let Some(mut table) = file.table("server") {
         server.workers = table.integer("workers", 0..=1024, 0) as usize;
         server.shutdown_grace = table.parsed("shutdown_grace", units::parse_duration).unwrap_or(server.shutdown_grace);
-        table.later("state", &[]);
+        server.state = table.get("state").and_then(|item| file_path(&item));
         server.trusted_proxies = trusted_proxies(&mut table);
         table.finish();
     }
     server
+}
+
+/// What is no state file gives way to one: none of these must stand there.
+pub(super) fn state_stands_alone<'p>(server: &Server, others: impl IntoIterator<Item = &'p Path>, problems: &Problems) {
+    if let Some(state) = &server.state
+        && others.into_iter().any(|other| other == state.value)
+    {
+        problems.add(state.span.clone(), Wrong::value("this file is used for something else"));
+    }
 }
 
 /// How many networks may be trusted: every request is held against each.

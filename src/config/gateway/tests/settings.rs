@@ -43,6 +43,19 @@ fn server_and_http() {
 }
 
 #[test]
+fn the_state_file_is_beside_the_configuration_and_nothing_else() {
+    let state = |text: &str| good(&format!("[server]\nstate = \"{text}\"\n")).server.state.map(|path| path.value);
+    assert_eq!(good("").server.state, None);
+    assert_eq!(state("/var/lib/keyward/state.db"), Some("/var/lib/keyward/state.db".into()));
+    assert_eq!(state("state.db"), Some("conf/state.db".into()));
+    for used in ["keys.toml", "x.log", "keyward.toml"] {
+        let text = format!("[server]\nstate = \"{used}\"\n[log]\noutput = \"file:x.log\"\n");
+        assert_eq!(bad(&text), ["invalid-value"], "{used}");
+    }
+    assert_eq!(bad("[server]\nstate = \"\"\n"), ["invalid-value"]);
+}
+
+#[test]
 fn trusted_proxies() {
     let networks = "[\"10.0.0.0/8\", \"::ffff:192.0.2.1\", \"2001:db8::/32\", \"unix:\"]";
     let proxies = good(&format!("[server]\ntrusted_proxies = {networks}\n")).server.trusted_proxies;
