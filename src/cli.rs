@@ -64,6 +64,8 @@ pub enum Command {
     /// Make, show and change keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Print how keys were used, from the state file
+    Usage(UsageArgs),
     /// Print version, commit, compiler and features
     Version(VersionArgs),
 }
@@ -136,6 +138,19 @@ pub struct InitArgs {
     /// Where to
     #[arg(value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+}
+
+/// `keyward usage`
+#[derive(Args, Clone, Debug)]
+pub struct UsageArgs {
+    /// One key, with why it was refused; without it all that were used
+    pub id: Option<String>,
+    /// As 7d, 12h, 2027-01-01 or 2027-01-01T12:00:00Z; hours are kept for 90 days
+    #[arg(long, value_name = "WHEN", default_value = "7d", value_parser = When::parse_instant)]
+    pub since: When,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `keyward version`
@@ -461,6 +476,8 @@ mod tests {
             "keyward key import",
             "keyward key import csv",
             "keyward key import xls keys.xls",
+            "keyward usage a b",
+            "keyward usage --since never",
         ] {
             assert_eq!(parse(line).err(), Some(2), "{line}");
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use keyward::cli::{Cli, Command};
 use keyward::commands::console::on_stdio;
-use keyward::commands::{check, demo, explain, health, init, key, run, version};
+use keyward::commands::{check, demo, explain, health, init, key, run, usage, version};
 use keyward::vocab::clock::Clock;
 
 // Faster than the system's, and gives memory back.
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             console.answered(written)
         }),
         Command::Key(command) => on_stdio(|console| key::run(command, files, console, &Clock::system())),
+        Command::Usage(args) => on_stdio(|console| usage::run(args, files, console, &Clock::system())),
         Command::Version(args) => on_stdio(|console| version::run(args, console)),
     };
     ExitCode::from(code)

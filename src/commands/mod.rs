@@ -8,4 +8,7 @@ pub mod health;
 pub mod init;
 pub mod key;
 pub mod run;
+mod state_file;
+mod table;
+pub mod usage;
 pub mod version;

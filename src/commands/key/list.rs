@@ -1,7 +1,6 @@
 //! `keyward key list`, `show`: what the key file says, but for the hashes.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,39 +10,42 @@ use serde::Serialize;
 use super::{Scene, entry, rules};
 use crate::cli::{ListArgs, ShowArgs};
 use crate::commands::console::{Console, Failure};
+use crate::commands::state_file::{ShownCounts, Usage, Used, or_never};
+use crate::commands::table::{self, Column};
 use crate::config::keyfile::{self, KeyFile, KeySpec, KeyState, Quarantined};
 use crate::config::source::SourceFile;
 
 /// The state of an entry that cannot be trusted.
 pub(super) const QUARANTINED: &str = "quarantined";
 
-const HEADINGS: [&str; 7] = ["ID", "STATE", "OWNER", "PLAN", "CREATED", "EXPIRES", "LIMITS"];
-const STATE_COLUMN: usize = 1;
-
 pub(super) fn list(args: &ListArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let file = read(&scene.keys_file()?)?;
+    let used = scene.used(console);
     if args.json {
-        let keys = file.keys.iter().map(|key| Shown::key(key, scene.now));
+        let keys = file.keys.iter().map(|key| Shown::key(key, scene.now).with(used.as_ref()));
         let all: Vec<_> = keys.chain(file.quarantined.iter().map(Shown::quarantined)).collect();
         return print_json(&all, console);
     }
-    let keys = file.keys.iter().map(|key| row(key, scene.now));
-    let rows: Vec<_> = keys.chain(file.quarantined.iter().map(quarantined_row)).collect();
+    let keys = file.keys.iter().map(|key| row(key, scene.now, used.as_ref()));
+    let mut rows: Vec<_> = keys.chain(file.quarantined.iter().map(quarantined_row)).collect();
     if rows.is_empty() {
         console.tell("there are no keys yet: `keyward key new ID` makes one");
         return Ok(());
     }
     file.quarantined.iter().for_each(|bad| note(bad, console));
-    table(&rows, console)
+    let columns = columns(used.is_some());
+    rows.iter_mut().for_each(|row| row.resize(columns.len(), String::new()));
+    table::print(&columns, &rows, console)
 }
 
 pub(super) fn show(args: &ShowArgs, scene: &Scene<'_>, console: &mut Console<'_>) -> Result<(), Failure> {
     let file = read(&scene.keys_file()?)?;
+    let used = scene.used(console);
     let id = args.id.as_str();
     let good = file.keys.iter().find(|key| *key.id == *id);
     let mut bad = file.quarantined.iter().filter(|bad| bad.id.as_deref() == Some(id));
     let shown = match (good, bad.next()) {
-        (Some(key), _) => Shown::key(key, scene.now),
+        (Some(key), _) => Shown::key(key, scene.now).with(used.as_ref()),
         (None, Some(bad)) => {
             note(bad, console);
             Shown::quarantined(bad)
@@ -106,6 +108,8 @@ struct Shown<'a> {
     rules: rules::Shown<'a>,
     previous: Vec<Grace>,
     meta: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage<'a>>,
 }
 
 #[derive(Serialize)]
@@ -134,7 +138,13 @@ impl<'a> Shown<'a> {
             rules: rules::Shown::of(key),
             previous: previous.collect(),
             meta: key.meta().collect(),
+            usage: None,
         }
+    }
+
+    /// The same with what was counted, if anything is.
+    fn with(self, used: Option<&'a Used>) -> Self {
+        Self { usage: used.map(|used| used.of(self.id.unwrap_or_default())), ..self }
     }
 
     fn quarantined(bad: &'a Quarantined) -> Self {
@@ -146,6 +156,7 @@ impl<'a> Shown<'a> {
         let text = |text: Option<&str>| text.map(printable).unwrap_or_default();
         let graces = self.previous.iter().map(|grace| grace.until.as_str());
         let never = (self.state != QUARANTINED).then_some("never");
+        let usage = self.usage.as_ref();
         let meta = self.meta.iter().map(|(k, v)| format!("{k}={v}"));
         let [quota, concurrency, reach @ .., mode] = self.rules.lines().map(|(name, value)| (name, printable(&value)));
         let [routes, methods, paths, networks] = reach;
@@ -171,6 +182,9 @@ impl<'a> Shown<'a> {
             mode,
             ("old secrets until", text(Some(&graces.collect::<Vec<_>>().join(", ")))),
             ("meta", text(Some(&meta.collect::<Vec<_>>().join(", ")))),
+            ("requests", usage.map(requests).unwrap_or_default()),
+            ("last use", usage.map(|usage| or_never(usage.last_use)).unwrap_or_default()),
+            ("last client", text(usage.and_then(|usage| usage.last_client))),
         ]
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
@@ -188,9 +202,19 @@ fn note(bad: &Quarantined, console: &mut Console<'_>) {
     console.tell(format_args!("note: {name} is quarantined: {}", printable(&bad.problem)));
 }
 
-fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
+fn columns(with_usage: bool) -> Vec<Column> {
+    let mut columns = vec![Column::text("ID"), Column::text("STATE").coloured(colour)];
+    columns.extend(["OWNER", "PLAN", "CREATED", "EXPIRES", "LIMITS"].map(Column::text));
+    if with_usage {
+        columns.extend(["ALLOWED", "REFUSED", "THROTTLED"].map(Column::number));
+        columns.push(Column::text("LAST USE"));
+    }
+    columns
+}
+
+fn row(key: &KeySpec, now: Timestamp, used: Option<&Used>) -> Vec<String> {
     let day = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.strftime("%Y-%m-%d").to_string());
-    [
+    let mut row = vec![
         printable(&key.id),
         standing(key, now).into(),
         printable(&key.owner),
@@ -198,35 +222,22 @@ fn row(key: &KeySpec, now: Timestamp) -> [String; 7] {
         day(key.created),
         key.expires.map_or_else(|| "never".into(), |time| day(Some(time))),
         printable(&rules::budget(key)),
-    ]
-}
-
-fn quarantined_row(bad: &Quarantined) -> [String; 7] {
-    let mut row = <[String; 7]>::default();
-    row[0] = bad.id.as_deref().map_or_else(|| "?".into(), printable);
-    row[STATE_COLUMN] = QUARANTINED.into();
+    ];
+    if let Some(used) = used {
+        let Usage { counts, last_use, .. } = used.of(&key.id);
+        row.extend([counts.allowed, counts.refused, counts.throttled].map(|count| count.to_string()));
+        row.push(or_never(last_use));
+    }
     row
 }
 
-fn table(rows: &[[String; 7]], console: &mut Console<'_>) -> Result<(), Failure> {
-    let headings = HEADINGS.map(String::from);
-    let mut widths = [0; 7];
-    for row in rows.iter().chain([&headings]) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for (n, row) in [&headings].into_iter().chain(rows).enumerate() {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let colour = (console.colour && n > 0 && column == STATE_COLUMN).then(|| colour(cell));
-            let (on, off) = colour.map_or(("", ""), |on| (on, "\x1b[0m"));
-            // Writing to a String does not fail.
-            let _ = write!(line, "{on}{cell:<width$}{off}  ");
-        }
-        console.line(line.trim_end())?;
-    }
-    Ok(())
+fn requests(usage: &Usage<'_>) -> String {
+    let ShownCounts { allowed, refused, throttled, .. } = usage.counts;
+    format!("{allowed} allowed, {refused} refused, {throttled} throttled")
+}
+
+fn quarantined_row(bad: &Quarantined) -> Vec<String> {
+    vec![bad.id.as_deref().map_or_else(|| "?".into(), printable), QUARANTINED.into()]
 }
 
 fn colour(state: &str) -> &'static str {

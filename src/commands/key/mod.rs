@@ -17,6 +17,7 @@ use self::change::Refused;
 pub(super) use self::secret::from_stdin;
 use self::settings::Settings;
 use super::console::{Console, Failure};
+use super::state_file::Used;
 use crate::cli::{Files, KeyCommand};
 use crate::config::load::PLACES;
 use crate::vocab::clock::Clock;
@@ -61,6 +62,11 @@ impl Scene<'_> {
 
     fn keys_file(&self) -> Result<PathBuf, Failure> {
         settings::keys_file(self.files, self.places)
+    }
+
+    /// What was counted of keys, if anything is.
+    fn used(&self, console: &mut Console<'_>) -> Option<Used> {
+        Used::read(self.files, self.places, console)
     }
 }
 

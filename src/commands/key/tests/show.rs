@@ -2,7 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::{DAY, Desk};
+use super::{DAY, Desk, START};
+use crate::cli::{Files, KeyCommand, ListArgs};
+use crate::commands::console::Console;
+use crate::commands::key::run_in;
+use crate::state::count::{Counts, hour_of};
+use crate::state::pending::Pending;
+use crate::state::{Delta, Store, Used};
 use crate::vocab::digest::Digest;
 
 /// One key of each kind.
@@ -64,6 +70,84 @@ fn show_tells_what_there_is_and_obeys_no_control_character() {
     let bad = desk.run(&["show", "d"]);
     assert_eq!(bad.out, "id                 d\nstate              quarantined\n");
     assert!(bad.err.contains("keys.toml:"), "{}", bad.err);
+}
+
+/// Writes what was counted of `a`: nine requests, the last of them just now.
+fn count(desk: &Desk) {
+    let at = i64::try_from(START).expect("after 1970") * 1_000_000;
+    let counts = Counts { allowed: 5, refused: 3, throttled: 1, bytes_out: 2_048, ..Counts::default() };
+    let used = Some(Used { first_us: at, last_us: at, client: Some([192, 0, 2, 9].into()) });
+    let mut pending = Pending::new(10);
+    let delta = Delta { counts, used, ..Delta::default() };
+    pending.add("a", hour_of(at), &delta).expect("room");
+    let store = Store::open(&desk.folder.path().join("state.db"));
+    store.and_then(|mut store| store.write(&pending)).expect("a commit");
+}
+
+const COUNTED: &str = "upstream.default.servers = [\"http://127.0.0.1\"]\n[server]\nstate = \"state.db\"\n";
+
+#[test]
+fn what_was_counted_is_shown_where_it_is_counted() {
+    let desk = Desk::with_config(COUNTED);
+    desk.good(&["new", "a"]);
+    desk.good(&["new", "b", "--limit", "5/s"]);
+    let unused = "ID  STATE   OWNER  PLAN  CREATED     EXPIRES  LIMITS  ALLOWED  REFUSED  THROTTLED  LAST USE\n\
+                  a   active               2026-11-21  never                  0        0          0  never\n\
+                  b   active               2026-11-21  never    5/s           0        0          0  never";
+    assert_eq!(desk.good(&["list"]), unused);
+    count(&desk);
+    let used = unused.replacen("0        0          0  never", "5        3          1  2026-11-21T10:00:00Z", 1);
+    assert_eq!(desk.good(&["list"]), used);
+    let shown = desk.good(&["show", "a"]);
+    let end = "requests           5 allowed, 3 refused, 1 throttled\n\
+               last use           2026-11-21T10:00:00Z\n\
+               last client        192.0.2.9";
+    assert!(shown.ends_with(end), "{shown}");
+    let all = json(&desk, &["list", "--json"]);
+    assert_eq!(all[0], json(&desk, &["show", "a", "--json"]));
+    assert_eq!((&all[0]["usage"]["refused"], &all[0]["usage"]["bytes_out"]), (&3.into(), &2_048.into()));
+    assert_eq!((&all[1]["usage"]["allowed"], &all[1]["usage"]["last_use"]), (&0.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn where_nothing_is_counted_nothing_is_shown_of_it() {
+    let desk = Desk::with_config(COUNTED);
+    desk.good(&["new", "a"]);
+    count(&desk);
+    let keys = desk.folder.path().join("keys.toml").display().to_string();
+    let config = desk.folder.path().join("keyward.toml");
+    // Nobody says whose keys these are.
+    let mut out = Vec::new();
+    let files = Files { config: None, keys: Some(keys.clone().into()) };
+    let mut console = Console {
+        input: &mut io::empty(),
+        out: &mut out,
+        err: &mut io::sink(),
+        colour: false,
+        colour_err: false,
+        attended: false,
+    };
+    let list = KeyCommand::List(ListArgs { json: false });
+    assert_eq!(run_in(&list, &files, &mut console, &desk.clock, &[config]), 0);
+    assert!(!String::from_utf8_lossy(&out).contains("LAST USE"));
+    // With a configuration it is known.
+    assert!(desk.good(&["list", "--keys", &keys]).contains("2026-11-21T10:00:00Z"));
+    desk.write("keyward.toml", "upstream.default.servers = [\"http://127.0.0.1\"]\n");
+    assert!(!desk.good(&["list"]).contains("LAST USE"));
+    assert_eq!(json(&desk, &["show", "a", "--json"])["usage"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_state_file_that_cannot_be_read_is_told_of_and_keys_are_shown_without_it() {
+    let desk = Desk::with_config(COUNTED);
+    desk.good(&["new", "a"]);
+    desk.write("state.db", "not a database");
+    for args in [&["list"][..], &["show", "a"]] {
+        let answer = desk.run(args);
+        assert_eq!(answer.code, 0);
+        assert!(answer.out.contains("active") && !answer.out.to_lowercase().contains("last use"), "{}", answer.out);
+        assert!(answer.err.starts_with("note: failed to read the state file "), "{}", answer.err);
+    }
 }
 
 #[test]
