@@ -341,6 +341,7 @@ fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
             Wake::Idle => give_back(),
             Wake::Stop => {}
         }
+        reloader.compromise_exposed();
         lockouts.tell(reloader.shared.snapshot.load().wide.lockout.as_ref());
         if stops {
             return;

@@ -72,6 +72,8 @@ pub struct Settings {
     pub audit_headers: bool,
     /// `keys.forward`
     pub forward_credential: bool,
+    /// `keys.compromise_on_plaintext`
+    pub compromise_on_plaintext: bool,
     /// What may pass to upstreams.
     pub passing: Arc<Passing>,
     /// `log.on_full`
@@ -258,6 +260,7 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
         },
         audit_headers: keys.audit_headers,
         forward_credential: keys.forward,
+        compromise_on_plaintext: keys.compromise_on_plaintext,
         passing: Arc::new(Passing {
             identity: keys.identity.names().cloned().collect(),
             credential_headers: keys.sources.iter().filter_map(header_of).collect(),

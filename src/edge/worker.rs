@@ -19,6 +19,7 @@ use super::buffers::Buffers;
 use super::listener::{Listener, ListeningSocket};
 use super::slots::Slots;
 use crate::gate::Tools;
+use crate::observe::exposed::Exposed;
 use crate::observe::log::Log;
 use crate::observe::sink::Sink;
 use crate::observe::usage::Usage;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Whether all of them are alive.
     pub beats: Beats,
+    /// Good keys that came in the clear.
+    pub exposed: Arc<Exposed>,
     /// Where they hand over what they count of keys, if anybody keeps it.
     pub counts: Option<Outlet>,
 }
@@ -51,7 +54,7 @@ impl Shared {
     /// For so many workers.
     pub fn new(snapshot: Snapshot, workers: usize, clock: Clock, counts: Option<Outlet>) -> Self {
         let (snapshot, beats) = (ArcSwap::from_pointee(snapshot), Beats::new(workers));
-        Self { snapshot, slots: Arc::default(), clock, beats, counts }
+        Self { snapshot, slots: Arc::default(), clock, beats, exposed: Arc::default(), counts }
     }
 }
 
@@ -177,7 +180,7 @@ pub fn run(
     let usage = shared.counts.clone().map(|outlet| Rc::new(Usage::new(Rc::clone(&log), outlet)));
     let closer = Rc::new(Closer { clock: shared.clock.clone(), reader: reader(&log, usage.as_ref()) });
     let pools = Rc::new(Pools::new(Rc::clone(&timers)));
-    let tools = Rc::new(Tools { closer, pools, timers, ending: Rc::default() });
+    let tools = Rc::new(Tools { closer, pools, timers, ending: Rc::default(), exposed: Arc::clone(&shared.exposed) });
     let worker = Rc::new(Worker {
         number,
         shared,

@@ -22,6 +22,7 @@ use http_body::Body as _;
 use crate::admit::Admitted;
 use crate::config::gateway::HostHeader;
 use crate::credential;
+use crate::observe::exposed::Exposed;
 use crate::record::{Closer, Open, OpenTunnel, Outcome, Record, Transfer, Verdict};
 use crate::request::forwarded::X_REQUEST_ID;
 use crate::request::{ClientBody, ConnFacts, Facts, Forwarded, Received, RequestId};
@@ -53,6 +54,8 @@ pub struct Tools {
     pub pools: Rc<Pools>,
     /// The grace of a drain is over: tunnels end.
     pub ending: Rc<Cell<bool>>,
+    /// Good keys that came in the clear.
+    pub exposed: Arc<Exposed>,
 }
 
 /// What a client gets.
@@ -105,7 +108,12 @@ pub fn handle(
     let record = Record { facts, conn, settings, trail, verdict: decided, transfer, ended_us: 0, duration_us: 0 };
     let open = Open::new(Box::new(record), Rc::clone(&tools.closer));
     match verdict {
-        Err(refusal) => Handling::Answered(refuse(&refusal, open, Outcome::Complete).into()),
+        Err(refusal) => {
+            if refusal.denial == Denial::InsecureTransport {
+                tools.exposed.note(open.record());
+            }
+            Handling::Answered(refuse(&refusal, open, Outcome::Complete).into())
+        }
         Ok(permit) => Handling::Underway(Box::pin(pass_on(tools, permit, open, (fields, body), upgrade))),
     }
 }

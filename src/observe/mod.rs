@@ -2,6 +2,7 @@
 
 pub mod decision;
 pub mod events;
+pub mod exposed;
 pub mod line;
 pub mod lockouts;
 pub mod log;

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::compromise::compromise;
 use super::diff::key_changes;
 use super::sources::{ListenerTls, Refreshed, Sources};
 use super::status::Status;
+use jiff::{Timestamp, Unit};
+
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{ClientAuth, Gateway, ListenAddress, Listener};
 use crate::edge::tls::{Clients, Tls};
@@ -78,6 +81,21 @@ impl Reloader {
             return;
         }
         self.apply(&before, &refreshed);
+    }
+
+    /// Puts an end to keys that came in the clear, in the key file: the reload that follows says so.
+    pub fn compromise_exposed(&self) {
+        let now = Timestamp::from_microsecond(self.shared.clock.now().wall_us).unwrap_or_default();
+        let now = now.round(Unit::Second).unwrap_or(now);
+        for id in self.shared.exposed.take() {
+            match compromise(&self.sources.keys_path(), &id, "it was sent over an insecure connection", now) {
+                Ok(true) => tracing::warn!(event = "key_compromised", key.id = &*id, reason = "insecure_transport"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(event = "key_not_compromised", key.id = &*id, error = %error);
+                }
+            }
+        }
     }
 
     /// For every bound listener what the file says of it now, or said last.

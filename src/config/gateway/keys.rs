@@ -9,7 +9,7 @@ use super::server::file_path;
 use super::{Identity, Keys, Located, SecretRef, Source};
 use crate::config::mask::quoted;
 use crate::config::problems::Wrong;
-use crate::config::reader::{Item, Neutral, Table, located, positive_duration};
+use crate::config::reader::{Item, Table, located, positive_duration};
 use crate::config::source::SourceFile;
 
 pub(super) fn keys(file: &mut Table<'_>) -> Keys {
@@ -32,7 +32,7 @@ pub(super) fn keys(file: &mut Table<'_>) -> Keys {
     keys.status_missing = status(&mut table, "status_missing", keys.status_missing);
     keys.status_invalid = status(&mut table, "status_invalid", keys.status_invalid);
     keys.audit_headers = table.boolean("audit_headers", true);
-    table.later("compromise_on_plaintext", &[Neutral::False]);
+    keys.compromise_on_plaintext = table.boolean("compromise_on_plaintext", false);
     if let Some(identity) = table.table("identity") {
         keys.identity = self::identity(identity, keys.identity, &keys.sources);
     }
