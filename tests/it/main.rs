@@ -17,6 +17,7 @@ mod demo;
 mod drain;
 mod edges;
 mod endurance;
+mod explain;
 mod exposure;
 mod floods;
 mod framing;

@@ -19,11 +19,13 @@ use crate::config::load::{Loaded, find_config, keys_file, load_gateway, load_key
 use crate::config::source::SourceFile;
 use crate::credential::Presented;
 use crate::gate::decide::{Decision, decide_with};
-use crate::keys::Key;
+use crate::keys::{Key, identify};
+use crate::limits::account::Accounts;
 use crate::record::{Record, Trail, Transfer, Verdict};
 use crate::request::{ConnFacts, Facts, Forwarded, RequestId, Transport};
 use crate::route::{Fit, Preflighted, Route};
 use crate::snapshot::{Builder, Parts, Snapshot};
+use crate::state::History;
 use crate::vocab::clock::Clock;
 use crate::vocab::denial::Denial;
 use crate::vocab::digest::Pepper;
@@ -58,7 +60,8 @@ impl Scene {
         let keys = load_keys(&file, &named_in)?.value;
         let secret = if args.key_stdin { Some(from_stdin(console)?) } else { None };
         let pepper = pepper(&gateway, &source, secret.is_some())?;
-        let snapshot = Builder::new(clock.clone(), &[0; 64]).build(Parts {
+        let mut builder = Builder::new(clock.clone(), &[0; 64]);
+        let snapshot = builder.build(Parts {
             gateway: &gateway,
             keys: &keys,
             pepper: pepper.as_ref(),
@@ -70,6 +73,11 @@ impl Scene {
             (None, Some(secret)) => Some(snapshot.reader.present(secret.expose(), 0)),
             (None, None) => None,
         };
+        // Before its account is opened by being asked for.
+        let known = presented.as_ref().and_then(|it| identify(&snapshot.ring, it, clock.now()).ok());
+        if let Some(identified) = known {
+            restore(&gateway, identified.key().id(), builder.accounts(), clock.now().wall_us)?;
+        }
         let request = Request::new(args, &gateway, &snapshot, &clock)?;
         Ok(Self { clock, snapshot, request, presented })
     }
@@ -157,6 +165,17 @@ impl Request {
         facts.forwarded = Forwarded::read(&snapshot.trusted_proxies, &conn, &fields);
         Ok(Self { facts, readable, conn: Rc::new(conn), fields })
     }
+}
+
+/// What the key has used of its quota, as far as the state file has it. It may be read while a gateway runs.
+fn restore(gateway: &Gateway, id: &str, accounts: &Accounts, now_us: i64) -> Result<(), Failure> {
+    let Some(path) = &gateway.server.state else { return Ok(()) };
+    let doing = || Failure::because(format!("failed to read the state file {}", path.value.display()));
+    if let Some(history) = History::open(&path.value).map_err(doing())? {
+        let units = history.units(id, now_us).map_err(doing())?;
+        accounts.restore(id, [units.day, units.week, units.month], now_us);
+    }
+    Ok(())
 }
 
 fn usage(text: &str) -> Failure {
