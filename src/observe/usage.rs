@@ -116,3 +116,77 @@ impl Drop for Usage {
         self.outlet.lose(lost);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::config::gateway::{self, OnFull, Output};
+    use crate::config::keyfile;
+    use crate::config::source::SourceFile;
+    use crate::observe::sink::Writer;
+    use crate::snapshot::{Builder, Parts};
+    use crate::state::{History, State};
+    use crate::vocab::clock::Clock;
+
+    fn key() -> Arc<Key> {
+        let source = Arc::new(SourceFile::new("keyward.toml", "upstream.default.servers = [\"http://127.0.0.1:1\"]\n"));
+        let (gateway, _) = gateway::parse(&source).expect("a configuration");
+        let text = format!("[[key]]\nid = \"a\"\nhash = \"sha256:{}\"\n", "ab".repeat(32));
+        let (keys, _) = keyfile::parse(&Arc::new(SourceFile::new("keys.toml", text))).expect("a key file");
+        let mut builder = Builder::new(Clock::system(), &[3; 64]);
+        let upstream_tls = &BTreeMap::new();
+        let parts = Parts { gateway: &gateway, keys: &keys, pepper: None, upstream_tls, entrances: Vec::new() };
+        Arc::clone(&builder.build(parts).ring.keys()[0])
+    }
+
+    fn counted(path: &Path) -> u64 {
+        let history = History::open(path).expect("a readable file").expect("tables");
+        history.keys().expect("a read").iter().map(|key| key.counts.allowed).sum()
+    }
+
+    /// A state whose thread does nothing until what it waits for is dropped, and a worker's counts before it.
+    fn held_up(folder: &Path) -> (std::sync::mpsc::Sender<()>, State, Writer, Usage) {
+        let (go, wait) = channel::<()>();
+        let await_log = Box::new(move |_: &dyn Fn() -> bool| {
+            let _ = wait.recv();
+        });
+        let state = State::start(&folder.join("state.db"), Clock::system(), await_log, |_, _| {}).expect("a thread");
+        let writer = Writer::start(Output::File(folder.join("log"))).expect("a writer");
+        let usage = Usage::new(Rc::new(Log::new(writer.sink(), OnFull::Wait)), state.outlet());
+        (go, state, writer, usage)
+    }
+
+    #[test]
+    fn what_the_thread_has_no_time_for_is_kept_and_added_to() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (go, state, _writer, usage) = held_up(folder.path());
+        let key = key();
+        for _ in 0..1_000 {
+            usage.count(&key, 500_000, |delta| delta.counts.allowed += 1);
+            usage.flush();
+        }
+        let kept: u64 = usage.counts.borrow().values().map(|counted| counted.delta.counts.allowed).sum();
+        assert!(kept > 500, "{kept}");
+        drop(go);
+        drop(usage);
+        drop(state);
+        assert_eq!(counted(&folder.path().join("state.db")), 1_000);
+    }
+
+    #[test]
+    fn there_is_a_limit_to_what_is_kept() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (go, state, _writer, usage) = held_up(folder.path());
+        let (key, hours) = (key(), u32::try_from(ROWS_MAX).expect("so many"));
+        for hour in 0..hours + 5 {
+            usage.count(&key, hour, |delta| delta.counts.allowed += 1);
+        }
+        usage.count(&key, 0, |delta| delta.counts.allowed += 1);
+        assert_eq!((usage.counts.borrow().len(), state.outlet().lost()), (ROWS_MAX, 5));
+        drop(go);
+    }
+}

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
 use super::count::Counts;
 use super::schema::{self, STEPS};
-use super::store::{StoreError, Units, Unusable, first_days, natural, recognize};
+use super::store::{StoreError, Units, Unusable, first_days, natural};
 
 /// A writer holds the file for milliseconds; this long it is stuck.
 const BUSY_MAX: Duration = Duration::from_secs(2);
@@ -97,10 +97,10 @@ impl History {
     pub fn open(path: &Path) -> Result<Option<Self>, HistoryError> {
         // SQLite takes what begins with `file:` for a URI.
         let path = &std::path::absolute(path)?;
-        match recognize(path) {
-            Ok(()) => {}
-            Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            // Of a file that may not be read SQLite would only say that it cannot open it.
+        // It is not opened to be looked at: where this process writes it, too, closing it would let go of SQLite's locks.
+        match path.metadata() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

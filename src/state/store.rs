@@ -230,10 +230,11 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Looks at the first bytes. SQLite would take what it keeps beside a database for useless if there is none, and delete it.
+/// Not for a file that this process has open: closing it here would let go of the locks that SQLite has on it.
 ///
 /// # Errors
 /// It cannot be read, or is of no use.
-pub(super) fn recognize(path: &Path) -> Result<(), StoreError> {
+fn recognize(path: &Path) -> Result<(), StoreError> {
     const MAGIC: &[u8; 16] = b"SQLite format 3\0";
     let mut head = Vec::with_capacity(MAGIC.len());
     File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut head)?;

@@ -56,6 +56,7 @@ impl State {
             store: None,
             pending: Pending::new(ROWS_MAX),
             failing: None,
+            told: None,
             lost: 0,
             expired: None,
         };
@@ -101,6 +102,8 @@ struct Keeper {
     store: Option<Store>,
     pending: Pending,
     failing: Option<Failing>,
+    /// When a failure was told of.
+    told: Option<Instant>,
     /// How many requests were told of that will never be counted.
     lost: u64,
     /// The last hour in which everything too old was forgotten.
@@ -110,7 +113,7 @@ struct Keeper {
 /// The file cannot be had, or not be written.
 struct Failing {
     tried: Instant,
-    told: Instant,
+    is_told: bool,
 }
 
 impl Keeper {
@@ -134,7 +137,7 @@ impl Keeper {
     /// Everything that will come has come.
     fn end(mut self) {
         self.commit();
-        match self.pending.requests() {
+        match self.pending.requests() + self.outlet.lost() - self.lost {
             0 => {}
             requests => tracing::error!(event = "state_counts_lost", requests),
         }
@@ -198,7 +201,7 @@ impl Keeper {
     }
 
     fn succeeded(&mut self) {
-        if self.failing.take().is_some() {
+        if self.failing.take().is_some_and(|failing| failing.is_told) {
             let path = self.path.display().to_string();
             tracing::warn!(event = "state_available", path = path.as_str());
         }
@@ -209,13 +212,14 @@ impl Keeper {
         }
     }
 
-    /// The first failure is told of at once.
+    /// The first failure is told of at once. What comes and goes, as room on a full disk may, is told of no more often.
     fn failed(&mut self, error: &StoreError) {
         let now = Instant::now();
-        let told = self.failing.as_ref().map(|failing| failing.told);
-        let is_news = told.is_none_or(|told| now.duration_since(told) >= REPORT_EVERY);
-        self.failing = Some(Failing { tried: now, told: if is_news { now } else { told.unwrap_or(now) } });
+        let is_news = self.told.is_none_or(|told| now.duration_since(told) >= REPORT_EVERY);
+        let was_told = self.failing.as_ref().is_some_and(|failing| failing.is_told);
+        self.failing = Some(Failing { tried: now, is_told: was_told || is_news });
         if is_news {
+            self.told = Some(now);
             let path = self.path.display().to_string();
             let waiting = self.pending.requests();
             tracing::error!(event = "state_unavailable", path = path.as_str(), error = %error, waiting);

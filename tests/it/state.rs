@@ -97,6 +97,30 @@ fn a_kill_costs_a_second_at_the_most_and_invents_nothing() {
     }
 }
 
+#[test]
+fn a_quota_goes_on_where_it_was() {
+    let (upstream, key) = (Upstream::start(), Key::new());
+    let config = "[server]\nstate = \"state.db\"\n[[route]]\ncost = 2\n";
+    let mut gateway = Setup::with(&upstream, config, &key.entry("a", "quota = \"10/month\"")).start();
+    let ask = |gateway: &Gateway| gateway.get("/").bearer(&key).send();
+    for _ in 0..2 {
+        assert_eq!(ask(&gateway).status, 200);
+    }
+    gateway.stop();
+    gateway = gateway.next();
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway).status, 200);
+    }
+    let refused = ask(&gateway);
+    assert_eq!((refused.status, &refused.json()["code"]), (429, &"quota_exceeded".into()));
+    // What was refused costs nothing, then or later.
+    gateway.stop();
+    let known = usage(&gateway, "a");
+    assert_eq!((&known["units"], &known["reasons"]["quota_exceeded"]), (&10.into(), &1.into()), "{known:#}");
+    gateway = gateway.next();
+    assert_eq!(ask(&gateway).status, 429);
+}
+
 /// A gateway on a state file that is as the test has made it.
 fn on(upstream: &Upstream, key: &Key, make: impl FnOnce(&std::path::Path)) -> Gateway {
     let setup = Setup::with(upstream, "[server]\nstate = \"state.db\"\n", &key.entry("a", ""));

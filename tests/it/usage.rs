@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, Key, Setup, Upstream, eventually, keyward};
+use crate::harness::{Gateway, Key, Setup, Upstream, eventually, keyward, secrets_in};
 
 /// A gateway that counts.
 fn counting(upstream: &Upstream, config: &str, keys: &str) -> Gateway {
@@ -104,6 +104,9 @@ fn counts_are_what_the_lines_say() {
     assert_eq!(usage(&gateway, "limited")["reasons"], serde_json::json!({"rate_limited": 5}));
     assert_eq!(usage(&gateway, "plain")["reasons"], serde_json::json!({"body_too_large": 1}));
     assert_eq!(usage(&gateway, "revoked")["reasons"], serde_json::json!({"revoked": 7}));
+    let file = std::fs::read(gateway.dir.path().join("state.db")).unwrap();
+    let found = secrets_in(&String::from_utf8_lossy(&file));
+    assert!(found.is_empty(), "secrets in the state file: {found:?}");
 }
 
 #[test]
