@@ -21,6 +21,7 @@ use crate::edge::worker::{self, Bound, Phase, Shared};
 use crate::limits::account::Accounts;
 use crate::observe::events::{Events, Listening, Serving};
 use crate::observe::lockouts::Lockouts;
+use crate::observe::metrics::Metrics;
 use crate::observe::operational::{self, LevelHandle};
 use crate::observe::service;
 use crate::observe::sink::{Sink, Writer};
@@ -30,8 +31,9 @@ use crate::reload::status::Status;
 use crate::reload::watch::{Bell, Wake, Watch};
 use crate::snapshot::{self, Parts};
 use crate::state::{State, Units};
-use crate::upstream::health::Change;
+use crate::upstream::health::{Change, FAILURES};
 use crate::upstream::monitor::{Current, monitor};
+use crate::vocab::build::VERSION;
 use crate::vocab::clock::Clock;
 
 /// How often buckets that nobody needs are forgotten.
@@ -114,10 +116,12 @@ impl Gateway {
 
         let (keys, generation) = (snapshot.ring.keys().len(), builder.generation());
         let status = Arc::new(Status::new(clock.now().wall_us, problems(warnings)));
-        let shared = Arc::new(Shared::new(snapshot, workers, clock, state.as_ref().map(State::outlet)));
+        let metrics = entrance.as_ref().map(|_| Arc::new(Metrics::new(workers, gateway.metrics)));
+        let shared = Shared::new(snapshot, workers, clock, state.as_ref().map(State::outlet)).with_metrics(metrics);
+        let shared = Arc::new(shared);
         let (phase, _) = watch::channel(Phase::Running);
-        let monitoring = spawn_monitor(builder.current_upstreams(), events.clone(), shared.clock.clone())
-            .map_err(StartError::Thread)?;
+        let monitoring =
+            spawn_monitor(builder.current_upstreams(), events.clone(), &shared).map_err(StartError::Thread)?;
         let workers = spawn_workers(&shared, per_worker, &writer.sink(), &phase)?;
         // Before anybody is told: who writes from then on is seen to open the file, and so to be at it still.
         let (files, bell) = Watch::start(sources.files(), &sources.keys_path());
@@ -212,7 +216,7 @@ fn worker_count(configured: usize) -> usize {
 /// Its first lines.
 fn begin_log(events: &Events, sources: &Sources, warnings: &Report) -> LevelHandle {
     let level = operational::install(events.clone(), sources.gateway.log.level);
-    events.start(env!("CARGO_PKG_VERSION"), &sources.describe());
+    events.start(VERSION, &sources.describe());
     for problem in problems(warnings) {
         tracing::warn!(event = "config_warning", problem = problem.as_str());
     }
@@ -286,11 +290,17 @@ fn spawn_workers(
 }
 
 /// Looks after the servers of the upstreams, on a thread of its own.
-fn spawn_monitor(current: Current, events: Events, clock: Clock) -> io::Result<JoinHandle<()>> {
+fn spawn_monitor(current: Current, events: Events, shared: &Shared) -> io::Result<JoinHandle<()>> {
+    let (clock, metrics) = (shared.clock.clone(), shared.metrics.clone());
     let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let run = move || match runtime() {
         Ok(runtime) => {
-            let tell = Rc::new(move |change: &Change<'_>| events.upstream_health(change));
+            let tell = Rc::new(move |change: &Change<'_>| {
+                events.upstream_health(change);
+                if let Some(metrics) = metrics.as_ref().filter(|_| change.reason == FAILURES) {
+                    metrics.count_ejection(change.server.upstream());
+                }
+            });
             runtime.block_on(monitor(current, clock, tell));
         }
         Err(error) => tracing::error!(event = "monitor_failed", error = %error),
@@ -317,7 +327,8 @@ fn let_workers_go_first() {
 fn keep_reloading(mut reloader: Reloader, mut files: Watch) {
     let_workers_go_first();
     let (mut swept, mut told) = (Instant::now(), Instant::now());
-    let mut lockouts = Lockouts::new(reloader.events.clone(), reloader.shared.clock.clone());
+    let lockouts = Lockouts::new(reloader.events.clone(), reloader.shared.clock.clone());
+    let mut lockouts = lockouts.with_metrics(reloader.shared.metrics.clone());
     // What changed between the first reading and the first watch has sent no event.
     let (mut wake, mut asked) = (files.settle(), false);
     loop {

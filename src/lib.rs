@@ -22,7 +22,7 @@
 //! | upstream | [`upstream::forward`] | a response head | `upstream_unavailable`, `upstream_timeout`, `upstream_error`, `upstream_busy` |
 //! | respond | [`gate::respond`] | a response whose body carries the open record | – |
 //! | tunnel | [`gate::tunnel`], after a 101 | bytes both ways, and a line when they end | – |
-//! | record | [`gate::response_body`], or dropping [`record::Open`] | exactly one line, [`observe::decision`]; with `server.state` counts of the key, [`observe::usage`] | – |
+//! | record | [`gate::response_body`], or dropping [`record::Open`] | exactly one line, [`observe::decision`]; with `server.state` counts of the key, [`observe::usage`]; with `admin.address` metrics, [`observe::metrics`] | – |
 //!
 //! [`gate::handle`] tells this story in code, and [`gate::explain`] names its checks for `keyward explain`. What each refusal says to the client and to the log is the table in
 //! [`vocab::denial`].
@@ -46,6 +46,8 @@
 //!   Workers share a snapshot to read, atomics in the buckets and in the upstreams' servers, and the log's writer. What
 //!   takes its time beside requests, names to resolve and servers to check, is [`upstream::monitor`]'s, on a thread of its own.
 //! - **One record, one line.** A record is closed by being dropped, so that there is no way to forget it.
+//! - **Metrics are what the lines say.** They are counted from the same records, by each worker for itself, and asked for on a
+//!   thread of its own ([`admin`]). Nobody waits for a scrape.
 //! - **Counts follow lines.** Workers count uses of keys by themselves, from the same records, and hand over what they have
 //!   after its lines. [`state`] waits for the log and then commits, on a thread of its own: a kill leaves the file at most a
 //!   second behind the lines, and never ahead of them. No failure of it reaches a request.

@@ -1,10 +1,11 @@
-//! Probes, on an address and a thread of their own (`[admin]`): no worker has anything to do with them, and none of what
+//! Probes and metrics, on an address and a thread of their own (`[admin]`): no worker has anything to do with them, and none of what
 //! comes in here is a decision or gets a line.
 //!
 //! | path | answers |
 //! |---|---|
 //! | `/livez` | 200 while every worker's timers tick, else 503: the process should be ended |
-//! | `/readyz` | 200 while requests are taken, else 503: from the begin of a drain, and where a worker stands still. The JSON says more: how reading the files went, how the upstreams' servers are doing, whether the log is written |
+//! | `/readyz` | 200 while requests are taken, else 503: from the begin of a drain, and where a worker stands still. The JSON says more: how reading the files went, how the upstreams' servers are doing, whether the log is written, and the state file |
+//! | `/metrics` | what [`crate::observe::metrics`] has counted, and how everything is now: as Prometheus's text, or as OpenMetrics where `Accept` says so |
 //!
 //! An upstream that is down, or a file with a mistake, makes nobody unready: whoever takes all gateways out for the one
 //! mistake that all of them have takes the service down.
@@ -12,6 +13,7 @@
 //! Whoever reaches it may ask. So it is bounded like any listener: connections, the size of a head, and how long either may
 //! take.
 
+mod metrics;
 mod page;
 mod ready;
 mod server;

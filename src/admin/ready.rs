@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::View;
+use super::page::JSON;
 use crate::edge::worker::Phase;
 use crate::upstream::Upstream;
 
 /// A chunk of lines that takes longer to be written is stuck.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// The status and the JSON.
-pub(super) fn page(view: &View) -> (StatusCode, String) {
+/// The status, and the JSON.
+pub(super) fn page(view: &View) -> (StatusCode, &'static str, String) {
     let (draining, alive) = (*view.phase.borrow() >= Phase::Draining, view.are_workers_alive());
     let reason = match (draining, alive) {
         (true, _) => Some("draining"),
@@ -30,8 +31,11 @@ pub(super) fn page(view: &View) -> (StatusCode, String) {
     page.insert("config".to_owned(), config(view));
     page.insert("upstreams".to_owned(), upstreams(view));
     page.insert("log".to_owned(), log(view));
+    if let Some(state) = state(view) {
+        page.insert("state".to_owned(), state);
+    }
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{}\n", Value::Object(page)))
+    (status, JSON, format!("{}\n", Value::Object(page)))
 }
 
 fn config(view: &View) -> Value {
@@ -65,6 +69,13 @@ fn log(view: &View) -> Value {
         "lost": view.sink.lost(),
         "stuck_s": if stuck >= STUCK { stuck.as_secs() } else { 0 },
     })
+}
+
+/// None without a state file.
+fn state(view: &View) -> Option<Value> {
+    let keeping = view.shared.counts.as_ref()?.keeping();
+    let state = if keeping.is_failing { "failing" } else { "writing" };
+    Some(json!({ "state": state, "failures": keeping.failures, "lost": keeping.lost }))
 }
 
 /// As lines have it.

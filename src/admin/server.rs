@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{sleep, timeout};
 
 use super::View;
-use super::page::{Page, answer};
+use super::page::{Page, Pages};
 use crate::edge::listener::Listener;
 use crate::edge::stream::Wire;
 use crate::edge::worker::Phase;
@@ -32,16 +32,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Accepts and answers until the process stops.
 pub(super) async fn serve(listener: Listener, view: View) {
     let mut phase = view.phase.clone();
-    let view = Rc::new(view);
+    let pages = Rc::new(Pages::new(view));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase >= Phase::Stopped) => return,
         };
         match accepted {
-            // Each connection holds the view once, and we do.
-            Ok((wire, _)) if Rc::strong_count(&view) <= CONNECTIONS_MAX => {
-                tokio::task::spawn_local(converse(wire, Rc::clone(&view)));
+            // Each connection holds them once, and we do.
+            Ok((wire, _)) if Rc::strong_count(&pages) <= CONNECTIONS_MAX => {
+                tokio::task::spawn_local(converse(wire, Rc::clone(&pages)));
             }
             Ok(_) => {}
             Err(_) => sleep(PAUSE).await,
@@ -49,9 +49,9 @@ pub(super) async fn serve(listener: Listener, view: View) {
     }
 }
 
-async fn converse(wire: Wire, view: Rc<View>) {
+async fn converse(wire: Wire, pages: Rc<Pages>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let page = answer(&view, request.method(), request.uri().path());
+        let page = pages.answer(&request);
         std::future::ready(Ok::<Response<Page>, Infallible>(page))
     });
     let conversation = http1::Builder::new()

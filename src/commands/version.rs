@@ -2,19 +2,8 @@
 
 use super::console::{Console, Failure};
 use crate::cli::VersionArgs;
+use crate::vocab::build::{COMMIT, RUSTC, VERSION};
 
-/// The package's version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit it was built from.
-pub const COMMIT: &str = match option_env!("KEYWARD_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
-/// The compiler that built it.
-pub const RUSTC: &str = match option_env!("KEYWARD_RUSTC") {
-    Some(rustc) => rustc,
-    None => "unknown",
-};
 /// What it can do. Keyward has no cargo features: every build has all of these.
 pub const FEATURES: [&str; 5] = ["http1", "http2", "tls1.2", "tls1.3", "post-quantum"];
 

@@ -5,6 +5,7 @@ mod keys;
 mod limits;
 mod listener;
 mod log;
+mod metrics;
 mod parse;
 mod pattern;
 mod preset;
@@ -85,6 +86,8 @@ pub struct Gateway {
     pub log: Log,
     /// `[admin]`
     pub admin: Admin,
+    /// `[metrics]`
+    pub metrics: Metrics,
 }
 
 /// `[server]`
@@ -420,6 +423,15 @@ pub struct Admin {
     /// Where probes and scrapes are answered; `None` = nowhere (`off` in the file). The file of a Unix socket is its
     /// owner's alone.
     pub address: Option<ListenAddress>,
+}
+
+/// `[metrics]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Some have the ids of keys in their labels.
+    pub per_key: bool,
+    /// Series of one metric; what is beyond them is counted together.
+    pub series_max: usize,
 }
 
 impl std::fmt::Display for Source {

@@ -84,7 +84,13 @@ fn begin(worker: &Rc<Worker>, index: usize, tls: bool, wire: Wire, peer: Peer) {
     }
     // Behind a proxy the address that counts is the one that its header will name.
     let address = peer.ip().filter(|_| !entrance.proxy_protocol);
-    let Some(slot) = worker.slots().take(address, &snapshot.http) else { return };
+    let slot = match worker.slots().take(address, &snapshot.http) {
+        Ok(slot) => slot,
+        Err(why) => return worker.refused(why),
+    };
+    if let Some(tally) = worker.tally() {
+        tally.accepted();
+    }
     let open = OpenConnection::new(Rc::clone(worker));
     let accepted = Accepted { wire, peer, entrance };
     tokio::task::spawn_local(async move {

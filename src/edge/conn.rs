@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use rustls::ServerConnection;
+use rustls::{HandshakeKind, ServerConnection};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +21,7 @@ use super::stream::{Stream, Wire};
 use super::tls::{client_subject, version_text};
 use super::worker::Worker;
 use crate::config::gateway::Insecure;
+use crate::observe::metrics;
 use crate::request::{ConnFacts, Peer, Transport};
 use crate::snapshot::Entrance;
 use crate::timer::Watch;
@@ -52,7 +53,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
             Err(refused) => return worker.note_unproxied(peer, &refused),
         }
         if source.ip().is_some_and(|address| !slot.count_for(address, &worker.snapshot().http)) {
-            return;
+            return worker.refused(metrics::Refused::FullForAddress);
         }
     }
     let (stream, protocol, conn) = match entrance.tls {
@@ -65,8 +66,8 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
                 let (protocol, conn) = shaken(&worker, peer, entrance.insecure, stream.get_ref().1);
                 (Stream::Tls(Box::new(stream)), protocol, conn)
             }
-            Ok(Err(error)) => return tracing::debug!(event = "handshake_failed", peer = %peer, error = %error),
-            Err(_) => return,
+            Ok(Err(error)) => return note_unshaken(&worker, peer, &error),
+            Err(_) => return worker.not_shaken("timeout"),
         },
     };
     let conn = Rc::new(if source == peer { conn } else { conn.with_source(source) });
@@ -77,6 +78,12 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted, mut slot: Slot) {
     drop(slot);
 }
 
+fn note_unshaken(worker: &Worker, peer: Peer, error: &io::Error) {
+    // What rustls says of a client is wrapped into this.
+    worker.not_shaken(if error.kind() == io::ErrorKind::InvalidData { "protocol" } else { "closed" });
+    tracing::debug!(event = "handshake_failed", peer = %peer, error = %error);
+}
+
 /// What a handshake has told.
 fn shaken(worker: &Worker, peer: Peer, insecure: Insecure, session: &ServerConnection) -> (Protocol, ConnFacts) {
     let protocol = match session.alpn_protocol() {
@@ -84,7 +91,11 @@ fn shaken(worker: &Worker, peer: Peer, insecure: Insecure, session: &ServerConne
         Some(_) => Protocol::Http1,
         None => Protocol::ByPreface,
     };
-    let transport = Transport::Tls(version_text(session.protocol_version()));
+    let version = version_text(session.protocol_version());
+    if let Some(tally) = worker.tally() {
+        tally.shaken(version, session.handshake_kind() == Some(HandshakeKind::Resumed));
+    }
+    let transport = Transport::Tls(version);
     // Whoever signs certificates may write anything into them.
     let redacted = |subject: String| {
         let text = String::from_utf8_lossy(&worker.snapshot().settings.redactor.text(subject.as_bytes())).into_owned();
@@ -235,6 +246,9 @@ impl Waiting<'_> {
 fn note_unreadable(worker: &Worker, conn: &ConnFacts, status: Option<u16>, outcome: &str) {
     let generation = worker.snapshot().settings.generation;
     let now = worker.tools().closer.clock.now();
+    if let Some(tally) = worker.tally() {
+        tally.unreadable(status);
+    }
     worker.log().unreadable(conn, (now.wall_us, &worker.next_request_id()), (status, outcome), generation);
 }
 

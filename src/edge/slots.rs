@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use crate::config::gateway::Http;
+use crate::observe::metrics::Refused;
 
 /// The connections of the whole process.
 #[derive(Debug, Default)]
@@ -26,17 +27,26 @@ pub struct Slot {
 
 impl Slots {
     /// A place for a connection from `address` (none: over a Unix socket, or not known yet), unless `http`'s limits are reached.
-    pub fn take(self: &Arc<Self>, address: Option<IpAddr>, http: &Http) -> Option<Slot> {
+    ///
+    /// # Errors
+    /// Which of them.
+    pub fn take(self: &Arc<Self>, address: Option<IpAddr>, http: &Http) -> Result<Slot, Refused> {
         let taken = self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
             (open < http.connections_max).then_some(open + 1)
         });
         if taken.is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            return None;
+            return Err(Refused::Full);
         }
         // From here on the slot gives back what it took, also on the way out below.
         let mut slot = Slot { slots: Arc::clone(self), counted_for: None };
-        address.is_none_or(|address| slot.count_for(address, http)).then_some(slot)
+        let has_room = address.is_none_or(|address| slot.count_for(address, http));
+        has_room.then_some(slot).ok_or(Refused::FullForAddress)
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Connections that were turned away since the last call.
@@ -96,18 +106,19 @@ mod tests {
         let slots = Arc::new(Slots::default());
         let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|a| Some(a.parse().expect("an address")));
         let held = [slots.take(a, &http), slots.take(a, &http)];
-        assert!(held.iter().all(Option::is_some));
-        assert!(slots.take(a, &http).is_none(), "the address has its two");
+        assert!(held.iter().all(Result::is_ok));
+        assert_eq!(slots.take(a, &http).err(), Some(Refused::FullForAddress), "the address has its two");
         let other = slots.take(b, &http);
-        assert!(other.is_some() && slots.take(b, &http).is_none(), "the gateway has its three");
+        assert!(other.is_ok());
+        assert_eq!(slots.take(b, &http).err(), Some(Refused::Full), "the gateway has its three");
         assert_eq!(slots.take_refused(), 2);
         drop(other);
         let mut late = slots.take(None, &http).expect("the third place");
         assert!(!late.count_for(a.expect("an address"), &http) && late.count_for(b.expect("an address"), &http));
         assert_eq!(slots.take_refused(), 1);
         drop((held, late));
-        assert_eq!(slots.open.load(Ordering::Relaxed), 0);
+        assert_eq!(slots.open(), 0);
         assert!(slots.per_ip.is_empty());
-        assert!(slots.take(a, &http).is_some());
+        assert!(slots.take(a, &http).is_ok());
     }
 }

@@ -21,6 +21,7 @@ use super::slots::Slots;
 use crate::gate::Tools;
 use crate::observe::exposed::Exposed;
 use crate::observe::log::Log;
+use crate::observe::metrics::{Metrics, Refused, Tally};
 use crate::observe::sink::Sink;
 use crate::observe::usage::Usage;
 use crate::record::{Closer, Reader, readers};
@@ -48,13 +49,20 @@ pub struct Shared {
     pub exposed: Arc<Exposed>,
     /// Where they hand over what they count of keys, if anybody keeps it.
     pub counts: Option<Outlet>,
+    /// Where they bring what they count of everything, if anybody asks.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Shared {
     /// For so many workers.
     pub fn new(snapshot: Snapshot, workers: usize, clock: Clock, counts: Option<Outlet>) -> Self {
         let (snapshot, beats) = (ArcSwap::from_pointee(snapshot), Beats::new(workers));
-        Self { snapshot, slots: Arc::default(), clock, beats, exposed: Arc::default(), counts }
+        Self { snapshot, slots: Arc::default(), clock, beats, exposed: Arc::default(), counts, metrics: None }
+    }
+
+    /// The same with metrics, if there are to be any.
+    pub fn with_metrics(self, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { metrics, ..self }
     }
 }
 
@@ -89,13 +97,36 @@ pub struct Worker {
     shared: Arc<Shared>,
     tools: Rc<Tools>,
     log: Rc<Log>,
-    usage: Option<Rc<Usage>>,
+    counting: Counting,
     draining: Cell<bool>,
     connections: Cell<usize>,
     random: Cell<u128>,
     buffers: Buffers,
     date: Cell<HttpDate>,
     unproxied: Cell<(u64, Option<Instant>)>,
+}
+
+/// What it counts beside its lines, of the same records.
+struct Counting {
+    usage: Option<Rc<Usage>>,
+    tally: Option<Rc<Tally>>,
+}
+
+impl Counting {
+    fn new(shared: &Shared, worker: usize, log: &Rc<Log>) -> Self {
+        Self {
+            usage: shared.counts.clone().map(|outlet| Rc::new(Usage::new(Rc::clone(log), outlet))),
+            tally: shared.metrics.clone().map(|metrics| Rc::new(Tally::new(metrics, worker))),
+        }
+    }
+
+    /// Whoever reads the worker's records.
+    fn reader(&self, log: &Rc<Log>) -> Rc<dyn Reader> {
+        let log: Rc<dyn Reader> = Rc::<Log>::clone(log);
+        let usage = self.usage.clone().map(|usage| -> Rc<dyn Reader> { usage });
+        let tally = self.tally.clone().map(|tally| -> Rc<dyn Reader> { tally });
+        readers::all([log].into_iter().chain(usage).chain(tally).collect())
+    }
 }
 
 impl Worker {
@@ -107,6 +138,11 @@ impl Worker {
     /// Its end of the log.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// What it counts, if anybody asks.
+    pub fn tally(&self) -> Option<&Tally> {
+        self.counting.tally.as_deref()
     }
 
     /// What requests consult now. Not to be held across an await.
@@ -124,9 +160,24 @@ impl Worker {
         self.draining.get()
     }
 
+    /// A connection was closed at once.
+    pub(super) fn refused(&self, why: Refused) {
+        if let Some(tally) = self.tally() {
+            tally.refused(why);
+        }
+    }
+
+    /// A TLS handshake has failed.
+    pub(super) fn not_shaken(&self, reason: &'static str) {
+        if let Some(tally) = self.tally() {
+            tally.not_shaken(reason);
+        }
+    }
+
     /// A connection without its PROXY header was closed. The first is told of at once, others with their number when
     /// [`TELL_EVERY`] is over: whoever reaches the port can make as many as there is room for.
     pub(super) fn note_unproxied(&self, peer: Peer, reason: &dyn Error) {
+        self.refused(Refused::Unproxied);
         let (count, told) = self.unproxied.get();
         if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
             self.unproxied.set((count + 1, told));
@@ -177,8 +228,8 @@ pub fn run(
     let on_full = shared.snapshot.load().settings.on_full;
     let timers = Rc::new(Timers::default());
     let log = Rc::new(Log::new(sink, on_full));
-    let usage = shared.counts.clone().map(|outlet| Rc::new(Usage::new(Rc::clone(&log), outlet)));
-    let closer = Rc::new(Closer { clock: shared.clock.clone(), reader: reader(&log, usage.as_ref()) });
+    let counting = Counting::new(&shared, number, &log);
+    let closer = Rc::new(Closer { clock: shared.clock.clone(), reader: counting.reader(&log) });
     let pools = Rc::new(Pools::new(Rc::clone(&timers)));
     let tools = Rc::new(Tools { closer, pools, timers, ending: Rc::default(), exposed: Arc::clone(&shared.exposed) });
     let worker = Rc::new(Worker {
@@ -186,7 +237,7 @@ pub fn run(
         shared,
         tools,
         log,
-        usage,
+        counting,
         draining: Cell::new(false),
         connections: Cell::new(0),
         random: Cell::new(seed | 1),
@@ -222,13 +273,6 @@ pub fn run(
     // In the background, because a name that is still being resolved must not hold up the end.
     runtime.shutdown_background();
     ended
-}
-
-/// Whoever reads the worker's records.
-fn reader(log: &Rc<Log>, usage: Option<&Rc<Usage>>) -> Rc<dyn Reader> {
-    let log: Rc<dyn Reader> = Rc::<Log>::clone(log);
-    let usage = usage.map(|usage| -> Rc<dyn Reader> { Rc::<Usage>::clone(usage) });
-    readers::all([log].into_iter().chain(usage).collect())
 }
 
 /// Until the process stops, whatever still runs.
@@ -283,9 +327,13 @@ fn tick(worker: &Worker) {
     tools.timers.tick(now_ms);
     tools.pools.sweep();
     worker.log.set_on_full(worker.snapshot().settings.on_full);
-    match &worker.usage {
+    match &worker.counting.usage {
         Some(usage) => usage.flush(),
         None => worker.log.flush(),
+    }
+    if let Some(tally) = worker.tally() {
+        // Every record that is open holds what will close it, and so do the tools.
+        tally.fold(Rc::strong_count(&tools.closer) - 1);
     }
     worker.date.set(worker.date.get().at(worker.shared.clock.now().wall_us));
 }

@@ -67,7 +67,7 @@ pub fn identify(ring: &Ring, presented: &Presented, now: Now) -> Result<Identifi
     }
 }
 
-fn judge(key: &Key, until_us: Option<i64>, now_us: i64) -> Option<Denial> {
+pub(super) fn judge(key: &Key, until_us: Option<i64>, now_us: i64) -> Option<Denial> {
     match key.state {
         KeyState::Active => {}
         KeyState::Disabled => return Some(Denial::Disabled),

@@ -24,6 +24,8 @@ pub struct Ring {
     /// The key file, and whether there was a pepper.
     made_from: (Digest, bool),
     terms: Terms,
+    /// Entries that cannot be trusted.
+    quarantined: usize,
     guards_paths: bool,
     names_networks: bool,
 }
@@ -113,10 +115,11 @@ impl Ring {
         slots.extend(quarantined.map(|hash| Slot { hash: *hash, holder: Holder::Quarantined }));
         let made_from = (file.digest, has_pepper);
         let any = |has: fn(&Rules) -> bool| keys.iter().any(|key: &Arc<Key>| key.rules().is_some_and(has));
+        let quarantined = file.quarantined.len() + file.keys.len() - keys.len();
         let guards_paths = any(|rules| rules.paths.is_some());
         let names_networks = any(|rules| rules.networks.is_some());
         let (index, slots, keys) = (index(&slots), slots.into(), keys.into());
-        Arc::new(Self { index, slots, keys, made_from, terms, guards_paths, names_networks })
+        Arc::new(Self { index, slots, keys, made_from, terms, quarantined, guards_paths, names_networks })
     }
 
     /// The entry whose hash this key has. Both digests are looked for, whichever the entries use.
@@ -156,6 +159,11 @@ impl Ring {
     /// Some key may only be used from certain networks.
     pub const fn names_networks(&self) -> bool {
         self.names_networks
+    }
+
+    /// How many entries cannot be trusted.
+    pub const fn quarantined(&self) -> usize {
+        self.quarantined
     }
 
     /// Good keys, in file order.

@@ -135,3 +135,31 @@ fn new_terms_make_new_keys_with_what_was_spent() {
     assert_eq!(rings.left(by_id(&fifth, "key-9")), [4, 0]);
     assert!(fifth.keys().iter().all(|key| key.id() == "key-9" || rings.left(key) == [0]));
 }
+
+#[test]
+fn keys_are_counted_by_state_for_as_long_as_none_changes_it_by_itself() {
+    let states = ["disabled", "revoked", "compromised", "honey"].map(|state| format!("state = \"{state}\""));
+    let times =
+        ["expires = 2030-01-01T00:00:00Z", "expires = 2020-01-01T00:00:00Z", "not_before = 2029-01-01T00:00:00Z"];
+    let file: String = states
+        .iter()
+        .map(String::as_str)
+        .chain(times)
+        .chain(["", "", "plan = \"none\"", "expires = \"soon\""])
+        .enumerate()
+        .map(|(n, more)| entry(n, more))
+        .collect();
+    let us = |text: &str| text.parse::<jiff::Timestamp>().expect("a time").as_microsecond();
+    let ring = Rings::new().next("", &file);
+    let count = |at: &str| {
+        let census = Census::of(&ring, us(at));
+        census.states().map(|(_, count)| count).collect::<Vec<_>>()
+    };
+    // active, disabled, revoked, compromised, honey, expired, not_yet_valid, quarantined
+    assert_eq!(count("2028-01-01T00:00:00Z"), [3, 1, 1, 1, 1, 1, 1, 2]);
+    assert_eq!(count("2029-01-01T00:00:00Z"), [4, 1, 1, 1, 1, 1, 0, 2]);
+    assert_eq!(count("2030-01-01T00:00:00Z"), [3, 1, 1, 1, 1, 2, 0, 2]);
+    let census = Census::of(&ring, us("2028-01-01T00:00:00Z"));
+    assert!(census.is_good(us("2028-01-01T00:00:00Z")) && census.is_good(us("2028-12-31T23:59:59Z")));
+    assert!(!census.is_good(us("2029-01-01T00:00:00Z")) && !census.is_good(us("2027-12-31T23:59:59Z")));
+}

@@ -73,6 +73,11 @@ impl Lockout {
         (left > 0).then(|| self.reading(left))
     }
 
+    /// How many clients are locked out at `now`.
+    pub fn active(&self, now: u64) -> usize {
+        if now >= self.horizon.load(Ordering::Acquire) { 0 } else { self.table.locked(now) }
+    }
+
     /// A credential of the client was refused at `now`. Gives the reading of a lock-out if the budget was used up before
     /// (the answer is then `locked_out`, whatever is wrong with the credential), otherwise `None`; the failure that uses it
     /// up begins the lock-out.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::events::Events;
-use crate::limits::lockout::Lockout;
+use super::metrics::Metrics;
+use crate::limits::lockout::{Change, Lockout};
 use crate::vocab::clock::Clock;
 
 /// Remembers whose lock-outs it tells of: a configuration with another budget of failures, or none, ends those of the last.
@@ -11,12 +12,18 @@ pub struct Lockouts {
     events: Events,
     clock: Clock,
     last: Option<Arc<Lockout>>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Lockouts {
     /// Tells by `events`, with the time of the process's `clock`.
     pub const fn new(events: Events, clock: Clock) -> Self {
-        Self { events, clock, last: None }
+        Self { events, clock, last: None, metrics: None }
+    }
+
+    /// The same, counting them, if anybody asks.
+    pub fn with_metrics(self, metrics: Option<Arc<Metrics>>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Tells what has happened since the last call. `current` is what requests ask now.
@@ -24,11 +31,23 @@ impl Lockouts {
         let now = self.clock.mono();
         let is_current = |last: &Arc<Lockout>| current.is_some_and(|current| Arc::ptr_eq(last, current));
         if let Some(last) = self.last.take_if(|last| !is_current(last)) {
-            self.events.lockouts(&last.last_news(now));
+            self.tell_of(&last.last_news(now));
         }
         if let Some(current) = current {
-            self.events.lockouts(&current.news(now));
+            self.tell_of(&current.news(now));
             self.last = Some(Arc::clone(current));
+        }
+    }
+
+    fn tell_of(&self, changes: &[Change]) {
+        self.events.lockouts(changes);
+        let begun = |change: &Change| match change {
+            Change::Begun(_) => 1,
+            Change::Ended(_) => 0,
+            Change::Untold(more) => *more,
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.count_lockouts(changes.iter().map(begun).sum());
         }
     }
 }

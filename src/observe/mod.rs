@@ -6,6 +6,7 @@ pub mod exposed;
 pub mod line;
 pub mod lockouts;
 pub mod log;
+pub mod metrics;
 pub mod operational;
 pub mod service;
 pub mod sink;

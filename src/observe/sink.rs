@@ -35,7 +35,19 @@ pub struct Losses {
     dropped: AtomicU64,
     /// The process is ending: nobody waits for the writer any more.
     closing: AtomicBool,
+    written: AtomicU64,
     writing: Writing,
+}
+
+/// What became of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// They are where they should be.
+    pub written: u64,
+    /// The output did not take them.
+    pub failed: u64,
+    /// The writer had no room for them.
+    pub dropped: u64,
 }
 
 /// Since when the writer has been at one chunk.
@@ -185,7 +197,15 @@ impl Sink {
 
     /// Lines lost so far, for whatever reason.
     pub fn lost(&self) -> u64 {
-        self.losses.failed.load(Ordering::Relaxed) + self.losses.dropped.load(Ordering::Relaxed)
+        let Fate { failed, dropped, .. } = self.fate();
+        failed + dropped
+    }
+
+    /// What became of the lines so far.
+    pub fn fate(&self) -> Fate {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Losses { failed, dropped, written, .. } = &*self.losses;
+        Fate { written: read(written), failed: read(failed), dropped: read(dropped) }
     }
 
     /// How long the output has been taking nothing of what the writer has for it.
@@ -246,6 +266,9 @@ impl Loop {
             let whole = bytes[..written].iter().filter(|b| **b == b'\n').count() as u64;
             self.torn = written > 0 && bytes[written - 1] != b'\n';
             self.losses.failed.fetch_add(count.saturating_sub(whole), Ordering::Relaxed);
+            self.losses.written.fetch_add(whole, Ordering::Relaxed);
+        } else {
+            self.losses.written.fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -319,6 +342,6 @@ mod tests {
         sink.write(b"1\n2\n".to_vec(), 2, OnFull::Wait);
         sink.write(b"3\n".to_vec(), 1, OnFull::Drop);
         sink.flush();
-        assert_eq!(sink.lost(), 3);
+        assert_eq!(sink.fate(), Fate { written: 0, failed: 3, dropped: 0 });
     }
 }

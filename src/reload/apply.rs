@@ -70,6 +70,7 @@ impl Reloader {
         let rejected: Vec<_> = refreshed.rejected.iter().map(problems).collect();
         for problems in &rejected {
             self.events.reload_rejected(self.builder.generation(), problems);
+            self.count("rejected");
         }
         let unread = unfinished.then(|| self.sources.keys_path());
         self.status.note(self.shared.clock.now().wall_us, rejected.concat(), unread.as_deref());
@@ -77,6 +78,7 @@ impl Reloader {
             if asked && !unfinished && refreshed.rejected.is_empty() {
                 let unchanged = KeyChanges::default();
                 self.events.reloaded(false, self.builder.generation(), &unchanged, &problems(&refreshed.warnings));
+                self.count("unchanged");
             }
             return;
         }
@@ -95,6 +97,13 @@ impl Reloader {
                     tracing::error!(event = "key_not_compromised", key.id = &*id, error = %error);
                 }
             }
+        }
+    }
+
+    /// One more, as the `reload` line says it.
+    fn count(&self, result: &'static str) {
+        if let Some(metrics) = &self.shared.metrics {
+            metrics.count_reload(result);
         }
     }
 
@@ -119,6 +128,7 @@ impl Reloader {
             Err(error) => {
                 let problems = vec![error.to_string()];
                 self.events.reload_rejected(self.builder.generation(), &problems);
+                self.count("rejected");
                 return self.status.note(self.shared.clock.now().wall_us, problems, None);
             }
         };
@@ -135,6 +145,10 @@ impl Reloader {
         let mut told = problems(&refreshed.warnings);
         told.extend(needs_restart(before, gateway));
         self.events.reloaded(true, self.builder.generation(), &keys.unwrap_or_default(), &told);
+        if let Some(metrics) = &self.shared.metrics {
+            metrics.configure(gateway.metrics);
+        }
+        self.count("applied");
         self.status.note_applied(self.shared.clock.now().wall_us, told);
         retire(former);
     }

@@ -21,7 +21,7 @@ pub mod writer;
 
 pub use count::{Counted, Counts, Delta, Used};
 pub use history::History;
-pub use outlet::Outlet;
+pub use outlet::{Keeping, Outlet};
 pub use store::{Store, Units};
 pub use writer::State;
 

@@ -19,7 +19,23 @@ pub struct Outlet {
 #[derive(Default)]
 struct Common {
     lost: AtomicU64,
+    writes: AtomicU64,
+    failures: AtomicU64,
+    is_failing: AtomicBool,
     is_ending: AtomicBool,
+}
+
+/// How the file is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Times that counts were written to it.
+    pub writes: u64,
+    /// Times that it could not be had, or not be written.
+    pub failures: u64,
+    /// So it was the last time.
+    pub is_failing: bool,
+    /// Requests that will never be counted.
+    pub lost: u64,
 }
 
 /// What the thread is told.
@@ -62,6 +78,25 @@ impl Outlet {
     /// How many there are so far.
     pub fn lost(&self) -> u64 {
         self.common.lost.load(Ordering::Relaxed)
+    }
+
+    /// How the file is doing.
+    pub fn keeping(&self) -> Keeping {
+        let Common { lost, writes, failures, is_failing, .. } = &*self.common;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let is_failing = is_failing.load(Ordering::Relaxed);
+        Keeping { writes: read(writes), failures: read(failures), is_failing, lost: read(lost) }
+    }
+
+    /// Counts were written.
+    pub(super) fn note_write(&self) {
+        self.common.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It failed, or not.
+    pub(super) fn note_outcome(&self, failed: bool) {
+        self.common.is_failing.store(failed, Ordering::Relaxed);
+        self.common.failures.fetch_add(u64::from(failed), Ordering::Relaxed);
     }
 
     /// The process ends: from now on nobody waits for long.

@@ -191,6 +191,7 @@ impl Keeper {
         };
         if self.pending.rows() > 0 {
             store.write(&self.pending)?;
+            self.outlet.note_write();
             self.pending.clear();
         }
         let hour = hour_of(now_us);
@@ -201,6 +202,7 @@ impl Keeper {
     }
 
     fn succeeded(&mut self) {
+        self.outlet.note_outcome(false);
         if self.failing.take().is_some_and(|failing| failing.is_told) {
             let path = self.path.display().to_string();
             tracing::warn!(event = "state_available", path = path.as_str());
@@ -214,6 +216,7 @@ impl Keeper {
 
     /// The first failure is told of at once. What comes and goes, as room on a full disk may, is told of no more often.
     fn failed(&mut self, error: &StoreError) {
+        self.outlet.note_outcome(true);
         let now = Instant::now();
         let is_news = self.told.is_none_or(|told| now.duration_since(told) >= REPORT_EVERY);
         let was_told = self.failing.as_ref().is_some_and(|failing| failing.is_told);

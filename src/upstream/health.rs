@@ -10,6 +10,9 @@ use super::server::Server;
 use crate::config::gateway::Eject;
 use crate::vocab::clock::Clock;
 
+/// Why one is ejected.
+pub const FAILURES: &str = "consecutive_failures";
+
 /// What a server is called in an `upstream_health` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -115,7 +118,7 @@ pub(super) async fn tell_of_ejections(server: Arc<Server>, clock: Clock, tell: T
     };
     loop {
         health.ejected.notified().await;
-        told(State::Healthy, State::Ejected, "consecutive_failures");
+        told(State::Healthy, State::Ejected, FAILURES);
         while let left @ 1.. = health.ejected_until_ms.load(Relaxed).saturating_sub(now_ms(&clock)) {
             tokio::time::sleep(Duration::from_millis(left)).await;
         }

@@ -162,7 +162,7 @@ impl Server {
     }
 
     /// How many wait, over all workers.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
 

@@ -1,5 +1,6 @@
 //! The words of the house: plain data, no I/O, no async, no HTTP services.
 
+pub mod build;
 pub mod clock;
 pub mod denial;
 pub mod digest;

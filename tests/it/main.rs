@@ -35,6 +35,7 @@ mod lines;
 mod listeners;
 mod lockout;
 mod log;
+mod metrics;
 mod moving_in;
 mod mtls;
 mod one_path;

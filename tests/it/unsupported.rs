@@ -9,7 +9,6 @@ const CONFIG: &[&str] = &[
     "[[route]]\nsensitive = true\n",
     "[log]\noutput = \"file:x.log\"\nrotate = { size = \"100MiB\", keep = 10 }\n",
     "[log]\nskip = [\"/healthz\"]\n",
-    "[metrics]\naddress = \"127.0.0.1:0\"\n",
     "[tracing]\nendpoint = \"http://127.0.0.1:4317\"\n",
     "[alerts]\nurl = \"http://127.0.0.1:1\"\n",
     "[audit]\nfile = \"audit.log\"\n",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::route::General;
 use super::sense::{check_open, check_reach};
-use super::{Gateway, Output, Route, Upstream, admin, keys, limits, listener, log, route, server, upstream};
+use super::{Gateway, Output, Route, Upstream, admin, keys, limits, listener, log, metrics, route, server, upstream};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
 use crate::config::problems::{self, Problems, Wrong};
@@ -52,11 +52,12 @@ fn gateway(mut file: Table<'_>) -> Gateway {
     check_open(&routes, open_place, file.problems());
     let log = log::log(&mut file);
     let admin = admin::admin(&mut file, &listeners);
-    for later in ["metrics", "tracing", "alerts", "audit"] {
+    let metrics = metrics::metrics(&mut file, admin.address.is_some());
+    for later in ["tracing", "alerts", "audit"] {
         file.later(later, &[Neutral::EmptyTable]);
     }
     file.finish();
-    Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log, admin }
+    Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log, admin, metrics }
 }
 
 /// `[upstream.NAME]`, at least one.

@@ -80,10 +80,10 @@ fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
     let neutral = "[limits]\nfailures_per_ip = \"none\"\n\
         open = \"none\"\n[[listener]]\nclient_auth = \"off\"\nproxy_protocol = false\n[[route]]\nroles = []\nlimits = []\n\
         cost = 1\nmode = \"enforce\"\nsensitive = false\n\
-        [log]\nrotate = {}\nskip = []\n[metrics]\n[upstream.b]\n\
+        [log]\nrotate = {}\nskip = []\n[tracing]\n[upstream.b]\n\
         servers = [\"http://b\"]\nbalance = \"round_robin\"\nprotocol = \"http/1.1\"\nretries = 0\nhost = \"preserve\"\n";
     good(neutral);
-    for table in ["metrics", "tracing", "alerts", "audit"] {
+    for table in ["tracing", "alerts", "audit"] {
         assert_eq!(bad(&format!("[{table}]\nx = 1\n")), ["not-supported-yet"]);
     }
 }

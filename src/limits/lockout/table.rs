@@ -115,6 +115,12 @@ impl Table {
         entry
     }
 
+    /// How many are locked out at `now`.
+    pub(super) fn locked(&self, now: u64) -> usize {
+        let sets = self.pages.iter().filter_map(OnceLock::get).flat_map(|page| &**page);
+        sets.flat_map(|set| &set.until).filter(|until| until.load(Ordering::Relaxed) > now).count()
+    }
+
     fn place(&self, tag: Tag) -> (usize, usize) {
         let hash = self.hasher.hash_one(tag.0) as usize;
         (hash / SETS_PER_PAGE % PAGES, hash % SETS_PER_PAGE)

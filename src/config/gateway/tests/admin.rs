@@ -47,3 +47,26 @@ fn an_address_that_others_can_reach_is_warned_of() {
         assert!(report.is_empty(), "{address}: {report:?}");
     }
 }
+
+#[test]
+fn metrics() {
+    let metrics = |text: &str| {
+        let metrics = good(text).metrics;
+        (metrics.per_key, metrics.series_max)
+    };
+    assert_eq!(metrics(""), (false, 2_000));
+    assert_eq!(metrics("[metrics]\n"), (false, 2_000));
+    assert_eq!(metrics("[metrics]\nper_key = true\nseries_max = 1\n"), (true, 1));
+    for value in ["0", "-1", "1000001"] {
+        assert_eq!(bad(&format!("[metrics]\nseries_max = {value}\n")), ["invalid-value"], "{value}");
+    }
+    for text in ["series_max = \"2000\"", "series_max = true", "per_key = \"yes\"", "per_key = 1"] {
+        assert_eq!(bad(&format!("[metrics]\n{text}\n")), ["wrong-type"], "{text}");
+    }
+    assert_eq!(bad("[metrics]\naddress = \"127.0.0.1:1\"\n"), ["unknown-key"]);
+
+    let (_, report) = with("[metrics]\nper_key = true\n").expect("it can serve");
+    assert_eq!(report.diagnostics()[0].code, "unused-metrics");
+    let (_, report) = with("[metrics]\nper_key = true\n[admin]\naddress = \"unix:a\"\n").expect("it can serve");
+    assert!(report.is_empty(), "{report:?}");
+}
