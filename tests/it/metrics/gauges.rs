@@ -141,7 +141,7 @@ fn keys_are_told_of_by_their_states() {
 #[test]
 fn lock_outs_are_counted_and_end() {
     let (upstream, key) = (Upstream::start(), Key::new());
-    let config = format!("{ADMIN}[limits]\nfailures_per_ip = \"2/h\"\nlockout = \"3s\"\n");
+    let config = format!("{ADMIN}[limits]\nfailures_per_ip = \"2/h\"\nlockout = \"6s\"\n");
     let gateway = Setup::with(&upstream, &config, &key.entry("a", "")).start();
     has(&gateway, "keyward_lockouts_total", &[], 0.0);
     for _ in 0..2 {
