@@ -44,8 +44,8 @@ pub struct Lockout {
 }
 
 impl Lockout {
-    /// What all of it takes at most, however many addresses there are: 5 MiB, of which 4 are counts. It is taken as it is
-    /// needed, 4 KiB at a time; where nothing has been counted it is 16 KiB.
+    /// What all of it takes at most, however many addresses there are: 5 MiB, of which 4 are counts. Those are made as they
+    /// are needed, 4 KiB at a time; where nothing has been counted it is 16 KiB.
     pub const BYTES_MAX: usize = Table::BYTES_MAX + News::BYTES_MAX;
 
     /// `failures`: `limits.failures_per_ip`; `first`: `limits.lockout`.

@@ -49,10 +49,21 @@ impl Tag {
 /// All places.
 pub(super) struct Table {
     pages: Box<[OnceLock<Box<Page>>]>,
+    /// A byte of the hash of whoever was last locked out, place by place, a word for each set; 0 where nobody was. Mostly it is
+    /// all that a request looks at: it fits the caches where the sets do not. Made when the first is locked out.
+    marks: OnceLock<Box<[AtomicU64]>>,
     hasher: RandomState,
 }
 
 type Page = [Set; SETS_PER_PAGE];
+
+/// Where an address belongs.
+#[derive(Clone, Copy)]
+struct Place {
+    page: usize,
+    set: usize,
+    mark: u8,
+}
 
 /// Read without a lock, changed under that of `counts`.
 #[repr(align(64))]
@@ -77,31 +88,39 @@ struct Counts {
 
 /// The place of an address, for as long as it holds the lock of its set.
 pub(super) struct Entry<'t> {
+    table: &'t Table,
+    place: Place,
     set: &'t Set,
     counts: MutexGuard<'t, Counts>,
     way: usize,
 }
 
 impl Table {
-    pub(super) const BYTES_MAX: usize = PAGES * (size_of::<OnceLock<Box<Page>>>() + size_of::<Page>());
+    pub(super) const BYTES_MAX: usize =
+        PAGES * (size_of::<OnceLock<Box<Page>>>() + size_of::<Page>() + SETS_PER_PAGE * 8);
 
     pub(super) fn new() -> Self {
-        Self { pages: (0..PAGES).map(|_| OnceLock::new()).collect(), hasher: RandomState::new() }
+        let pages = (0..PAGES).map(|_| OnceLock::new()).collect();
+        Self { pages, marks: OnceLock::new(), hasher: RandomState::new() }
     }
 
-    /// When the address's last lock-out ends or has ended; 0 where the table does not know it.
+    /// When the address's last lock-out ends or has ended; 0 where the table knows of none.
     pub(super) fn until(&self, tag: Tag) -> u64 {
-        let (page, set) = self.place(tag);
-        self.pages[page].get().map_or(0, |page| page[set].until(tag, || ()))
+        let place = self.place(tag);
+        let marks = self.marks.get().map_or(0, |marks| marks[place.word()].load(Ordering::Acquire));
+        if !holds(marks, place.mark) {
+            return 0;
+        }
+        self.pages[place.page].get().map_or(0, |page| page[place.set].until(tag, || ()))
     }
 
     /// The address's place; it gets one if it has none. Then `evicted` is told of an address that is locked out at `now`,
     /// and until when, if it had to give its own.
     pub(super) fn entry(&self, tag: Tag, now: u64, evicted: impl FnOnce(Tag, u64)) -> Entry<'_> {
-        let (page, set) = self.place(tag);
-        let set = &self.pages[page].get_or_init(Box::default)[set];
+        let place = self.place(tag);
+        let set = &self.pages[place.page].get_or_init(Box::default)[place.set];
         let counts = set.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entry = Entry { set, counts, way: 0 };
+        let mut entry = Entry { table: self, place, set, counts, way: 0 };
         match set.way(tag) {
             Some(way) => entry.way = way,
             None => {
@@ -121,10 +140,27 @@ impl Table {
         sets.flat_map(|set| &set.until).filter(|until| until.load(Ordering::Relaxed) > now).count()
     }
 
-    fn place(&self, tag: Tag) -> (usize, usize) {
-        let hash = self.hasher.hash_one(tag.0) as usize;
-        (hash / SETS_PER_PAGE % PAGES, hash % SETS_PER_PAGE)
+    fn place(&self, tag: Tag) -> Place {
+        let hash = self.hasher.hash_one(tag.0);
+        let [.., mark] = hash.to_le_bytes();
+        let set = hash as usize % (PAGES * SETS_PER_PAGE);
+        Place { page: set / SETS_PER_PAGE, set: set % SETS_PER_PAGE, mark: mark.max(1) }
     }
+}
+
+impl Place {
+    const fn word(self) -> usize {
+        self.page * SETS_PER_PAGE + self.set
+    }
+}
+
+/// One of the eight bytes of `word` is `mark`.
+const fn holds(word: u64, mark: u8) -> bool {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // Where it is there is 0 now. A high bit that comes up by subtracting 1 was borrowed, and the first to borrow is a 0.
+    let rest = word ^ (LOW * mark as u64);
+    rest.wrapping_sub(LOW) & !rest & HIGH != 0
 }
 
 impl Set {
@@ -162,6 +198,16 @@ impl Entry<'_> {
 
     /// Until then, for the so-manieth time in a row. Its failures are forgotten.
     pub(super) fn lock_out(&mut self, until: u64, times: u32) {
+        let marks = self.table.marks.get_or_init(|| (0..PAGES * SETS_PER_PAGE).map(|_| AtomicU64::new(0)).collect());
+        let word = &marks[self.place.word()];
+        // Whoever holds the lock of the set is the only one who writes its word.
+        let mut bytes = word.load(Ordering::Relaxed).to_le_bytes();
+        bytes[self.way] = self.place.mark;
+        word.store(u64::from_le_bytes(bytes), Ordering::Release);
+        self.write(until, times);
+    }
+
+    fn write(&mut self, until: u64, times: u32) {
         self.counts.failures[self.way] = Cell::default();
         self.counts.times[self.way] = times;
         self.set.until[self.way].store(until, Ordering::Release);
@@ -184,7 +230,7 @@ impl Entry<'_> {
         let (set, way) = (self.set, self.way);
         let old = NonZeroU64::new(set.tags[way].swap(0, Ordering::AcqRel)).map(|tag| (Tag(tag), self.until()));
         set.evictions.fetch_add(1, Ordering::AcqRel);
-        self.lock_out(0, 0);
+        self.write(0, 0);
         set.tags[way].store(tag.0.get(), Ordering::Release);
         old
     }
@@ -218,9 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_found_wherever_it_is_and_nowhere_else() {
+        for word in [0, 1, 0x8000_0000_0000_0001, 0x0102_0304_0506_0708, 0xfffe_fdfc_8180_7f7e, u64::MAX] {
+            for mark in 1..=u8::MAX {
+                assert_eq!(holds(word, mark), word.to_le_bytes().contains(&mark), "{word:#x} {mark}");
+            }
+        }
+    }
+
+    #[test]
     fn a_set_is_four_cache_lines_and_the_table_four_mebibytes() {
         assert_eq!((size_of::<Set>(), align_of::<Set>(), size_of::<Page>()), (256, 64, 4096));
-        assert_eq!(Table::BYTES_MAX, (4 << 20) + (16 << 10));
+        assert_eq!(Table::BYTES_MAX, (4 << 20) + (128 << 10) + (16 << 10));
         assert_eq!(PAGES * SETS_PER_PAGE * WAYS, 131_072);
     }
 
@@ -256,7 +311,7 @@ mod tests {
         let tags = table.neighbours(WAYS + 1);
         let (clean, others) = tags.split_at(1);
         let fail = |tag: Tag, until: u64| table.entry(tag, 1, |_, _| ()).lock_out(until, 1);
-        let set = |tag| &table.pages[7].get().expect("it was needed")[table.place(tag).1];
+        let set = |tag| &table.pages[7].get().expect("it was needed")[table.place(tag).set];
         for back_again in [false, true] {
             fail(clean[0], 0);
             let mut times = 0;
@@ -277,11 +332,13 @@ mod tests {
         let table = Table::new();
         let tags = table.neighbours(WAYS + 1);
         let (clean, others) = tags.split_at(1);
+        table.entry(clean[0], 1, |_, _| ());
+        let set = &table.pages[7].get().expect("it was needed")[table.place(clean[0]).set];
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    assert_eq!(table.until(clean[0]), 0);
+                    assert_eq!(set.until(clean[0], || ()), 0);
                 }
             });
             for until in 1_000..11_000 {
@@ -296,7 +353,8 @@ mod tests {
         /// Addresses that all have their places in one set.
         pub(in super::super) fn neighbours(&self, count: usize) -> Vec<Tag> {
             let tags = (0..u32::MAX).filter_map(|n| Tag::of(Client::V4(n.to_be_bytes())));
-            tags.filter(|tag| self.place(*tag) == (7, 7)).take(count).collect()
+            let is_there = |place: Place| (place.page, place.set) == (7, 7);
+            tags.filter(|tag| is_there(self.place(*tag))).take(count).collect()
         }
 
         /// An empty one in which all have the same places.
@@ -305,8 +363,8 @@ mod tests {
         }
 
         fn knows(&self, tag: Tag) -> bool {
-            let (page, set) = self.place(tag);
-            self.pages[page].get().is_some_and(|page| page[set].way(tag).is_some())
+            let place = self.place(tag);
+            self.pages[place.page].get().is_some_and(|page| page[place.set].way(tag).is_some())
         }
     }
 }
