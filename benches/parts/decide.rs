@@ -5,6 +5,8 @@ use std::time::Duration;
 use divan::Bencher;
 use http::header::{AUTHORIZATION, HeaderValue};
 use keyward::gate::decide::decide;
+use keyward::limits::address::Client;
+use keyward::request::ConnFacts;
 use keyward::vocab::fields::Fields;
 
 use crate::world::{self, World};
@@ -16,7 +18,8 @@ const REQUESTS_MAX: usize = 10_000;
 /// Decides one request after the other; true where it may pass. Each has another key, one of the ring's or none of them.
 pub(crate) fn one_of(count: usize, known: bool) -> impl FnMut() -> bool {
     let keys: String = (0..count).map(|n| world::entry(n, "")).collect();
-    let mut world = World::new(&keys);
+    // The answer to a key that nobody has, and not that to too many of them.
+    let mut world = World::with(if known { "" } else { "limits.failures_per_ip = \"none\"\n" }, &keys);
     drop(keys);
     let (snapshot, conn) = (world.build(), world::conn());
     let requests = count.min(REQUESTS_MAX);
@@ -28,6 +31,30 @@ pub(crate) fn one_of(count: usize, known: bool) -> impl FnMut() -> bool {
         let headers = &requests[turn];
         let (facts, readable) = world::facts(&world.clock, headers);
         decide(&snapshot, &facts, readable, &conn, headers).verdict.is_ok()
+    }
+}
+
+/// Decides requests of clients who have done nothing, each another one, after so many others have guessed keys until they
+/// were locked out; a million of them are more than the gateway remembers.
+pub(crate) fn beside(locked_out: u32) -> impl FnMut() -> bool {
+    let keys: String = (0..REQUESTS_MAX).map(|n| world::entry(n, "")).collect();
+    let mut world = World::new(&keys);
+    let (snapshot, now) = (world.build(), world.clock.mono());
+    let lockout = snapshot.wide.lockout.as_ref().expect("there is one by default");
+    for n in 0..locked_out {
+        let client = Client::V4((0x0a00_0000 + n).to_be_bytes());
+        while lockout.locked(client, now).is_none() {
+            let _ = lockout.failed(client, now);
+        }
+    }
+    let requests: Vec<(Fields, ConnFacts)> =
+        (0..REQUESTS_MAX).map(|n| (request(n), world::conn_from([172, 16, (n >> 8) as u8, n as u8]))).collect();
+    let mut turn = 0;
+    move || {
+        turn = (turn + 1) % requests.len();
+        let (headers, conn) = &requests[turn];
+        let (facts, readable) = world::facts(&world.clock, headers);
+        decide(&snapshot, &facts, readable, conn, headers).verdict.is_ok()
     }
 }
 
@@ -49,5 +76,12 @@ fn allowed(bencher: Bencher<'_, '_>, keys: usize) {
 fn unknown_key(bencher: Bencher<'_, '_>, keys: usize) {
     let mut decide = one_of(keys, false);
     assert!(!decide());
+    bencher.bench_local(decide);
+}
+
+#[divan::bench(args = [0, 1_000_000], min_time = Duration::from_secs(1))]
+fn allowed_beside_locked_out(bencher: Bencher<'_, '_>, locked_out: u32) {
+    let mut decide = beside(locked_out);
+    assert!(decide());
     bencher.bench_local(decide);
 }

@@ -34,6 +34,7 @@ fn repeat_part(part: &str, times: usize) {
     match part {
         "decide" => repeated(times, decide::one_of(10_000, true)),
         "unknown" => repeated(times, decide::one_of(10_000, false)),
+        "beside-locked-out" => repeated(times, decide::beside(1_000_000)),
         "path" => repeated(times, || path::read(path::PLAIN)),
         "path-escaped" => repeated(times, || path::read(path::ESCAPED)),
         "headers" => {

@@ -27,8 +27,13 @@ pub(crate) struct World {
 impl World {
     /// The defaults, with these keys.
     pub(crate) fn new(keys: &str) -> Self {
+        Self::with("", keys)
+    }
+
+    /// With more in the configuration.
+    pub(crate) fn with(config: &str, keys: &str) -> Self {
         let clock = Clock::system();
-        let config = "upstream.default.servers = [\"http://127.0.0.1:1\"]";
+        let config = format!("upstream.default.servers = [\"http://127.0.0.1:1\"]\n{config}");
         let source = Arc::new(SourceFile::new("keyward.toml", config));
         let Ok((gateway, _)) = gateway::parse(&source) else { panic!("the configuration is good") };
         let Ok((keys, _)) = keyfile::parse(&source_of(keys)) else { panic!("the keys are good") };
@@ -63,7 +68,12 @@ pub(crate) fn entry(number: usize, owner: &str) -> String {
 
 /// A connection over TLS.
 pub(crate) fn conn() -> ConnFacts {
-    let peer = SocketAddr::from(([192, 0, 2, 1], 5000));
+    conn_from([192, 0, 2, 1])
+}
+
+/// One from that address.
+pub(crate) fn conn_from(address: [u8; 4]) -> ConnFacts {
+    let peer = SocketAddr::from((address, 5000));
     ConnFacts::new(peer.into(), Transport::Tls("1.3"), Insecure::Refuse)
 }
 

@@ -96,6 +96,7 @@ header_timeout = "3s"
 body_idle_timeout = "5s"
 [limits]
 per_ip = "{100000 + self.round % 2}/s"
+failures_per_ip = "none"
 {"[nonsense]" if broken else ""}
 [[route]]
 name = "all"
