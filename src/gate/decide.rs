@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use super::respond::Refusal;
 use crate::access::{Asked, Authorized, authorize};
 use crate::admit::{Admitted, Limited, Passage, admit, let_pass};
-use crate::config::gateway::{Insecure, Mode, Source};
+use crate::config::gateway::{Auth, Insecure, Mode, Source};
 use crate::credential::{Found, Presented};
 use crate::keys::{Identified, Rejected, identify};
 use crate::limits::address::Client;
@@ -19,7 +19,7 @@ use crate::record::Trail;
 use crate::request::facts::declared_length;
 use crate::request::target::{canonical, matching};
 use crate::request::{ConnFacts, Facts, Transport};
-use crate::route::{self, GuardedRoute, Routed};
+use crate::route::{self, GuardedRoute, Routed, ShadowRoute};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 use crate::vocab::denial::Denial;
@@ -118,6 +118,7 @@ impl Stages<'_> {
         let admitted = match (self.judge(routed, &matched, client), shadow) {
             (Err(refusal), Some(route)) if refusal.denial.yields_to_shadow() => {
                 self.trail.shadow = Some(refusal.denial);
+                self.recognize(&route);
                 let_pass(&route, client, self.identified.take())
             }
             (verdict, _) => verdict?,
@@ -242,6 +243,29 @@ impl Stages<'_> {
             return Err(Refusal::new(Denial::Suspended).with_retry_after(left.get().div_ceil(1_000_000_000)));
         }
         self.authorize(identified, &guarded, path).map(Passage::Keyed)
+    }
+
+    /// A request that passes in shadow mode before its key was looked at is stripped of it all the same, and says whose it is.
+    fn recognize(&mut self, route: &ShadowRoute) {
+        if route.route().auth == Auth::Open || !matches!(self.strip, Strip::Nothing) {
+            return;
+        }
+        match self.find() {
+            Found::None => {}
+            Found::Several => {
+                let sources = self.snapshot.reader.sources.iter().map(|(source, _)| source.clone());
+                self.strip = Strip::All(sources.collect());
+            }
+            Found::One(presented) => {
+                self.note(&presented);
+                self.strip = Strip::One(self.snapshot.reader.source(&presented).0.clone());
+                if let Ok(identified) = identify(&self.snapshot.ring, &presented, self.facts.now) {
+                    self.trail.key_state = Some(identified.state());
+                    self.trail.key = Some(Arc::clone(identified.key()));
+                    self.identified = Some(identified);
+                }
+            }
+        }
     }
 
     /// Whoever guesses keys is refused before any is looked at, the right one as well; but not where that one is known to come

@@ -260,6 +260,20 @@ fn what_passes_in_shadow_mode_is_known_and_stripped() {
 }
 
 #[test]
+fn what_passes_before_its_key_was_looked_at_is_known_and_stripped_all_the_same() {
+    let config = "limits.per_ip = \"1/h\"\n[[route]]\nmode = \"shadow\"";
+    let world = World::new(config, &entry("k", "good", ""));
+    for shadow in [None, Some(Denial::IpLimited)] {
+        let decision = world.ask(&Ask { headers: GOOD, ..Ask::default() });
+        assert_eq!(decision.trail.shadow, shadow);
+        assert_eq!(decision.trail.key.as_ref().map(|key| key.id()), Some("k"));
+        let permit = decision.verdict.unwrap_or_else(|refusal| panic!("{:?}", refusal.denial));
+        assert_eq!(permit.credential.sources().len(), 1, "the upstream must not get the key");
+        assert_eq!(permit.admitted.key().map(|key| key.id()), Some("k"));
+    }
+}
+
+#[test]
 fn the_limits_of_a_key_in_shadow_mode_are_counted_and_not_meant() {
     let rules = "mode = \"shadow\"\nlimits = [\"1/h\"]\nnetworks = [\"192.0.2.0/24\"]";
     let world = World::new("limits.total = \"3/h\"", &entry("k", "good", rules));
