@@ -169,8 +169,7 @@ mod tests {
             usage.count(&key, 500_000, |delta| delta.counts.allowed += 1);
             usage.flush();
         }
-        let kept: u64 = usage.counts.borrow().values().map(|counted| counted.delta.counts.allowed).sum();
-        assert!(kept > 500, "{kept}");
+        // Whatever of it is still here, and whatever the thread has taken meanwhile, comes to the same sum.
         drop(go);
         drop(usage);
         drop(state);
