@@ -44,6 +44,11 @@ impl Redactor {
         Self { mark, parameters: parameters.into_iter().chain(KNOWN).map(Box::from).collect() }
     }
 
+    /// Finds `PREFIX_`.
+    pub const fn mark(&self) -> &Finder<'static> {
+        &self.mark
+    }
+
     /// `text` without anything of our key's shape, however it is percent-encoded.
     pub fn text<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         // Too short for a key: most methods, hosts and paths.

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 
 use crate::admit::WideLimits;
-use crate::config::gateway::{self, Gateway, Http, Insecure, Keys, OnFull, Source, TrustedProxies, UpstreamServer};
+use crate::config::gateway::{
+    self, Alerts, Gateway, Http, Insecure, Keys, LeakAction, OnFull, Source, TrustedProxies, UpstreamServer,
+};
 use crate::config::keyfile::KeyFile;
 use crate::config::load::UpstreamTls;
 use crate::credential::Reader;
@@ -76,11 +79,22 @@ pub struct Settings {
     pub compromise_on_plaintext: bool,
     /// What may pass to upstreams.
     pub passing: Arc<Passing>,
+    /// What is done about keys in responses.
+    pub leaks: Leaks,
     /// `log.on_full`
     pub on_full: OnFull,
     status_missing: u16,
     status_invalid: u16,
     challenges: Challenges,
+}
+
+/// `[alerts.rule.leak_in_response]`
+#[derive(Clone, Copy, Debug)]
+pub struct Leaks {
+    /// `None` = they are not looked for.
+    pub action: Option<LeakAction>,
+    /// `alerts.cooldown`
+    pub cooldown: Duration,
 }
 
 /// The values of `WWW-Authenticate`.
@@ -266,11 +280,17 @@ fn settings(gateway: &Gateway, generation: u64) -> Settings {
             credential_headers: keys.sources.iter().filter_map(header_of).collect(),
             body_idle: gateway.http.body_idle_timeout,
         }),
+        leaks: leaks(&gateway.alerts),
         on_full: gateway.log.on_full,
         status_missing: keys.status_missing,
         status_invalid: keys.status_invalid,
         challenges: challenges(keys),
     }
+}
+
+fn leaks(alerts: &Alerts) -> Leaks {
+    let rule = alerts.leak_in_response;
+    Leaks { action: rule.enabled.then_some(rule.action), cooldown: alerts.cooldown }
 }
 
 fn header_of(source: &Source) -> Option<HeaderName> {

@@ -1,6 +1,7 @@
 //! `keyward.toml`, understood: every default filled in, every value in its own type, every reference resolved.
 
 mod admin;
+mod alerts;
 mod keys;
 mod limits;
 mod listener;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+pub use self::alerts::{Alerts, LeakAction, LeakInResponse};
 pub(super) use self::limits::{MODES, QUOTA_HINT, QUOTA_IN_MEMORY, RATES_MAX, concurrency, rates};
 pub use self::listener::{CertificatePaths, ClientAuth, Insecure, ListenAddress, Listener};
 pub use self::parse::parse;
@@ -88,6 +90,8 @@ pub struct Gateway {
     pub admin: Admin,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[alerts]`
+    pub alerts: Alerts,
 }
 
 /// `[server]`
@@ -284,6 +288,8 @@ pub struct Route {
     pub timeout: Duration,
     /// Bytes of a request body; `None` = any number. Absent in the file: that of `[http]`.
     pub body_bytes_max: Option<u64>,
+    /// Look for keys in text bodies of responses.
+    pub scan_response: bool,
     /// Taken from the path, in whole segments; empty = nothing.
     pub strip_prefix: String,
     /// Put before what is left of the path; empty = nothing.

@@ -16,7 +16,8 @@ pub const CHECKSUM_CHARS: usize = 6;
 /// Longest credential that is looked at, in bytes.
 pub const PRESENTED_BYTES_MAX: usize = 512;
 
-const BODY_CHARS: usize = RANDOM_CHARS + CHECKSUM_CHARS;
+/// Characters behind `PREFIX_`.
+pub const BODY_CHARS: usize = RANDOM_CHARS + CHECKSUM_CHARS;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Random bytes from here up are thrown away: 248 is the largest multiple of 62 that a byte can hold, and taking the
 /// remainder of a larger one would favour the first eight letters.
@@ -61,6 +62,12 @@ pub fn inspect(prefix: &str, presented: &[u8]) -> Shape {
     }
     let (random, sum) = body.split_at(RANDOM_CHARS);
     if checksum(random).ct_eq(sum).into() { Shape::Ours } else { Shape::BadChecksum }
+}
+
+/// Whether what stands behind `PREFIX_` makes it a key of ours.
+pub fn is_ours(body: &[u8]) -> bool {
+    let Some((random, sum)) = body.split_at_checked(RANDOM_CHARS) else { return false };
+    body.len() == BODY_CHARS && body.iter().all(u8::is_ascii_alphanumeric) && checksum(random).ct_eq(sum).into()
 }
 
 /// CRC-32 of `random` in base62, most significant letter first.

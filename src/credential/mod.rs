@@ -3,11 +3,13 @@
 mod extract;
 pub mod format;
 mod strip;
+mod traces;
 
 use std::sync::Arc;
 
 pub use extract::Query;
 pub use strip::strip;
+pub use traces::{FOREIGN_BYTES_MIN, HASH_CHARS, Needle, Traces};
 
 use crate::config::gateway::Source;
 use crate::config::keyfile::StoredHash;
@@ -35,6 +37,7 @@ pub struct Presented {
     pub(crate) sha256: Digest,
     pub(crate) hmac: Option<Digest>,
     shape: Shape,
+    needle: Option<Needle>,
     source: usize,
 }
 
@@ -67,12 +70,9 @@ impl Reader {
     /// Digests come before any judgement of the key's shape, so that every bad key costs the same.
     pub fn present(&self, key: &[u8], source: usize) -> Presented {
         let sha256 = Digest::sha256(key);
-        Presented {
-            hmac: self.pepper.as_ref().map(|pepper| pepper.digest(key)),
-            shape: inspect(&self.prefix, key),
-            sha256,
-            source,
-        }
+        let shape = inspect(&self.prefix, key);
+        let needle = if shape == Shape::Foreign { Needle::new(self.fingerprinter.place(), key) } else { None };
+        Presented { hmac: self.pepper.as_ref().map(|pepper| pepper.digest(key)), shape, needle, sha256, source }
     }
 
     /// Names a presented key in logs.
@@ -95,7 +95,12 @@ impl Presented {
             StoredHash::Sha256(digest) => (digest, None),
             StoredHash::HmacSha256(digest) => (unknown, Some(digest)),
         };
-        Self { sha256, hmac, shape: Shape::Foreign, source: 0 }
+        Self { sha256, hmac, shape: Shape::Foreign, needle: None, source: 0 }
+    }
+
+    /// What is needed to know the key again.
+    pub fn traces(&self) -> Traces {
+        Traces { sha256: self.sha256, hmac: self.hmac, needle: self.needle.clone() }
     }
 
     /// What the shape of the key alone says against it.

@@ -20,6 +20,7 @@ use super::listener::{Listener, ListeningSocket};
 use super::slots::Slots;
 use crate::gate::Tools;
 use crate::observe::exposed::Exposed;
+use crate::observe::leaks;
 use crate::observe::log::Log;
 use crate::observe::metrics::{Metrics, Refused, Tally};
 use crate::observe::sink::Sink;
@@ -51,13 +52,16 @@ pub struct Shared {
     pub counts: Option<Outlet>,
     /// Where they bring what they count of everything, if anybody asks.
     pub metrics: Option<Arc<Metrics>>,
+    /// Which leaks were told of.
+    pub leaks: Arc<leaks::Told>,
 }
 
 impl Shared {
     /// For so many workers.
     pub fn new(snapshot: Snapshot, workers: usize, clock: Clock, counts: Option<Outlet>) -> Self {
         let (snapshot, beats) = (ArcSwap::from_pointee(snapshot), Beats::new(workers));
-        Self { snapshot, slots: Arc::default(), clock, beats, exposed: Arc::default(), counts, metrics: None }
+        let (exposed, leaks) = (Arc::default(), Arc::default());
+        Self { snapshot, slots: Arc::default(), clock, beats, exposed, counts, metrics: None, leaks }
     }
 
     /// The same with metrics, if there are to be any.
@@ -227,7 +231,7 @@ pub fn run(
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let on_full = shared.snapshot.load().settings.on_full;
     let timers = Rc::new(Timers::default());
-    let log = Rc::new(Log::new(sink, on_full));
+    let log = Rc::new(Log::new(sink, on_full).beside(&shared.leaks));
     let counting = Counting::new(&shared, number, &log);
     let closer = Rc::new(Closer { clock: shared.clock.clone(), reader: counting.reader(&log) });
     let pools = Rc::new(Pools::new(Rc::clone(&timers)));

@@ -220,6 +220,7 @@ impl Stages<'_> {
             }
             Found::One(presented) => presented,
         };
+        self.trail.traces = Some(presented.traces());
         let (source, name) = self.snapshot.reader.source(&presented);
         self.trail.source = Some(Arc::clone(name));
         self.strip = Strip::One(source.clone());

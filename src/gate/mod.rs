@@ -3,6 +3,7 @@
 pub mod decide;
 pub mod explain;
 mod frames;
+mod leak;
 pub mod respond;
 pub mod response_body;
 #[cfg(test)]
@@ -157,8 +158,15 @@ fn pass_on(
     async move {
         let lent = (&tools.pools, &tools.timers);
         let attempts = &mut open.transfer().attempts;
-        let result = Journey::new(&admitted, &upstream, lent, (head, body), attempts).run(progress.as_deref()).await;
+        let mut result =
+            Journey::new(&admitted, &upstream, lent, (head, body), attempts).run(progress.as_deref()).await;
         open.upstream_has_answered();
+        if let Ok(answer) = &mut result
+            && leak::inspect_head(&mut answer.fields, &mut open).is_err()
+        {
+            // Nothing of it has gone out: the client gets another answer.
+            return explain_failure(&ForwardError::Withheld, open);
+        }
         match (result, upgrade) {
             (Ok(answer), None) => Ok(respond::relay(answer, open, &admitted, &tools.timers).into()),
             (Ok(answer), Some(upgrade)) if !upgrade.is_answered_by(&answer) => {
@@ -231,7 +239,9 @@ fn explain_failure(error: &ForwardError, mut open: Open) -> Result<Reply, Abando
         ForwardError::Unavailable(_) => (Denial::UpstreamUnavailable, Outcome::UpstreamGone),
         ForwardError::Busy => (Denial::UpstreamBusy, Outcome::Complete),
         ForwardError::Timeout => (Denial::UpstreamTimeout, Outcome::Timeout(Fault::Upstream)),
-        ForwardError::Failed(_) | ForwardError::Unasked => (Denial::UpstreamError, Outcome::UpstreamGone),
+        ForwardError::Failed(_) | ForwardError::Unasked | ForwardError::Withheld => {
+            (Denial::UpstreamError, Outcome::UpstreamGone)
+        }
         ForwardError::Client(State::Malformed) => (Denial::MalformedRequest, Outcome::Complete),
         ForwardError::Client(State::TooLarge) => (Denial::BodyTooLarge, Outcome::Complete),
         ForwardError::Client(state) => {

@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{Method, StatusCode, Version};
 
+use super::leak::Scanner;
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
 use crate::admit::{Admitted, Limited};
@@ -127,7 +128,8 @@ pub fn relay(
     timers: &Rc<Timers>,
 ) -> Answer<ResponseBody> {
     dress(answer.status, &mut answer.fields, &mut open, admitted);
-    answer.map(|body| ResponseBody::streamed(body, open, timers))
+    let scanner = Scanner::new(&answer.fields, open.record());
+    answer.map(|body| ResponseBody::streamed(body, open, timers, scanner))
 }
 
 /// Relays the upstream's 101: the exchange is over with it.

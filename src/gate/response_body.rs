@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::leak::{Blocked, Scanner, inspect_trailers};
 use crate::record::{Open, Outcome};
 use crate::timer::{Timers, Watch};
 use crate::upstream::answer::AnswerBody;
@@ -27,8 +28,14 @@ enum Kind {
     Streamed {
         answer: AnswerBody,
         watch: Watch,
+        /// Looks for keys in it.
+        scanner: Option<Box<Scanner>>,
+        /// Trailers that wait for what was before them.
+        trailers: Option<Frame<Bytes>>,
     },
-    /// The upstream broke off: told once what came before is on its way to the client.
+    /// The upstream broke off, and what was before that is with the client's connection.
+    Breaking(Option<RelayError>),
+    /// Told once that is on its way to the client.
     Broken(Option<RelayError>),
 }
 
@@ -41,6 +48,9 @@ pub enum RelayError {
     /// The upstream fell silent.
     #[error("the upstream was silent for too long")]
     Idle,
+    /// The upstream told a key.
+    #[error("the rest of the response was withheld")]
+    Withheld,
 }
 
 impl ResponseBody {
@@ -50,8 +60,8 @@ impl ResponseBody {
     }
 
     /// The upstream's body.
-    pub(super) fn streamed(answer: AnswerBody, open: Open, timers: &Rc<Timers>) -> Self {
-        let kind = Kind::Streamed { answer, watch: Watch::new(Rc::clone(timers)) };
+    pub(super) fn streamed(answer: AnswerBody, open: Open, timers: &Rc<Timers>, scanner: Option<Box<Scanner>>) -> Self {
+        let kind = Kind::Streamed { answer, watch: Watch::new(Rc::clone(timers)), scanner, trailers: None };
         let mut body = Self { kind, offered: false, open };
         body.settle(false);
         body
@@ -82,6 +92,88 @@ impl ResponseBody {
             answer.release();
         }
     }
+
+    /// The next frame, once it may pass.
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        loop {
+            let Kind::Streamed { answer, watch, scanner, trailers } = &mut self.kind else { return Poll::Ready(None) };
+            if let Some(trailers) = trailers.take() {
+                return Poll::Ready(Some(Ok(trailers)));
+            }
+            let Poll::Ready(frame) = Pin::new(&mut *answer).poll_frame(context) else {
+                let idle = self.open.record().settings.passing.body_idle;
+                if watch.poll_within(idle, context).is_pending() {
+                    return Poll::Pending;
+                }
+                answer.abandon();
+                self.open.transfer().break_off(Outcome::Timeout(Fault::Upstream));
+                return Poll::Ready(Some(Err(RelayError::Idle)));
+            };
+            watch.disarm();
+            let mut rest = || scanner.as_mut().and_then(|scanner| scanner.rest());
+            match frame {
+                Some(Ok(frame)) => match self.passed(frame) {
+                    Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                    Ok(None) => {}
+                    Err(Blocked) => return self.break_off(RelayError::Withheld, None, context),
+                },
+                Some(Err(error)) => {
+                    let rest = rest();
+                    return self.break_off(RelayError::Upstream(error), rest, context);
+                }
+                None => {
+                    let rest = rest();
+                    self.settle(true);
+                    return Poll::Ready(rest.map(|rest| Ok(Frame::data(rest))));
+                }
+            }
+        }
+    }
+
+    /// What of a frame of the upstream's may go out; `None` if that is still open.
+    fn passed(&mut self, mut frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Blocked> {
+        if let Some(trailers) = frame.trailers_mut() {
+            inspect_trailers(trailers, &mut self.open)?;
+        }
+        // Trailers are the last; nobody comes to hear that there is no more.
+        self.settle(frame.is_trailers());
+        let Kind::Streamed { answer, scanner: Some(scanner), trailers, .. } = &mut self.kind else {
+            return Ok(Some(frame));
+        };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                let Some(rest) = scanner.rest() else { return Ok(Some(frame)) };
+                *trailers = Some(frame);
+                return Ok(Some(Frame::data(rest)));
+            }
+        };
+        let mut data = scanner.piece(data, &mut self.open)?;
+        if answer.is_end_stream()
+            && let Some(rest) = scanner.rest()
+        {
+            data = [data, rest].concat().into();
+        }
+        Ok((!data.is_empty()).then(|| Frame::data(data)))
+    }
+
+    /// The body ends before its end, behind `rest`.
+    fn break_off(
+        &mut self,
+        error: RelayError,
+        rest: Option<Bytes>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        self.open.transfer().break_off(Outcome::UpstreamGone);
+        if let Some(rest) = rest {
+            self.kind = Kind::Breaking(Some(error));
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
+        self.kind = Kind::Broken(Some(error));
+        // Over HTTP/2, hyper hangs up without writing what it holds, unless it is let go for a moment.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl Drop for ResponseBody {
@@ -100,61 +192,47 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         let this = &mut *self;
         this.was_taken();
-        let transfer = this.open.transfer();
-        let (answer, watch) = match &mut this.kind {
+        let polled = match &mut this.kind {
             Kind::Whole(bytes) => {
-                let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
-                transfer.response_bytes += bytes.as_ref().map_or(0, Bytes::len) as u64;
-                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+                Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|it| Ok(Frame::data(it))))
             }
-            Kind::Streamed { answer, watch } => (answer, watch),
+            Kind::Streamed { .. } => this.poll_answer(context),
+            Kind::Breaking(error) => match error.take() {
+                Some(error) => return this.break_off(error, None, context),
+                None => Poll::Ready(None),
+            },
             Kind::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
-        let Poll::Ready(frame) = Pin::new(&mut *answer).poll_frame(context) else {
-            let idle = this.open.record().settings.passing.body_idle;
-            if watch.poll_within(idle, context).is_pending() {
-                return Poll::Pending;
-            }
-            answer.abandon();
-            this.open.transfer().break_off(Outcome::Timeout(Fault::Upstream));
-            return Poll::Ready(Some(Err(RelayError::Idle)));
-        };
-        watch.disarm();
-        match frame {
-            Some(Ok(frame)) => {
-                transfer.response_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                // Trailers are the last; nobody comes to hear that there is no more.
-                this.settle(frame.is_trailers());
-                this.was_offered();
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                transfer.break_off(Outcome::UpstreamGone);
-                this.kind = Kind::Broken(Some(RelayError::Upstream(error)));
-                // Over HTTP/2, hyper hangs up without writing what it holds, unless it is let go for a moment.
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-            None => {
-                this.settle(true);
-                Poll::Ready(None)
-            }
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            this.open.transfer().response_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+            this.was_offered();
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Streamed { answer, .. } => answer.is_end_stream(),
-            Kind::Broken(error) => error.is_none(),
+            Kind::Streamed { answer, scanner, trailers, .. } => {
+                answer.is_end_stream() && trailers.is_none() && kept(scanner.as_deref()) == 0
+            }
+            Kind::Breaking(error) | Kind::Broken(error) => error.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Streamed { answer, .. } => answer.size_hint(),
-            Kind::Broken(_) => SizeHint::default(),
+            Kind::Streamed { answer, scanner, .. } => match answer.size_hint().exact() {
+                Some(exact) => SizeHint::with_exact(exact + kept(scanner.as_deref())),
+                None => SizeHint::default(),
+            },
+            Kind::Breaking(_) | Kind::Broken(_) => SizeHint::default(),
         }
     }
+}
+
+/// Bytes that came from the upstream and are still to go out.
+fn kept(scanner: Option<&Scanner>) -> u64 {
+    scanner.map_or(0, Scanner::kept) as u64
 }

@@ -69,6 +69,30 @@ impl<'a> Line<'a> {
         self
     }
 
+    /// An object of lists; values of one name stand behind each other.
+    pub fn lists<'b>(&mut self, name: impl Name, values: impl IntoIterator<Item = (&'b str, &'b str)>) -> &mut Self {
+        name.push(self.out);
+        let mut last = None;
+        for (name, value) in values {
+            let before: &[u8] = match last {
+                Some(last) if last == name => b",",
+                Some(_) => b"],\"",
+                None => b"{\"",
+            };
+            self.out.extend_from_slice(before);
+            if last != Some(name) {
+                push_escaped(self.out, name.as_bytes());
+                self.out.extend_from_slice(b"\":[");
+                last = Some(name);
+            }
+            self.out.push(b'"');
+            push_escaped(self.out, value.as_bytes());
+            self.out.push(b'"');
+        }
+        self.out.extend_from_slice(if last.is_some() { b"]}" } else { b"{}" });
+        self
+    }
+
     /// Fields that were written before, kept by [`Line::fields`].
     pub fn again(&mut self, fields: &[u8]) -> &mut Self {
         self.out.extend_from_slice(fields);

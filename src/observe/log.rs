@@ -1,8 +1,10 @@
 //! A worker's own end of the log: lines are written into a buffer that no other thread touches.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use super::decision;
+use super::leaks;
 use super::line::{Line, TimeText};
 use super::sink::Sink;
 use crate::config::gateway::OnFull;
@@ -17,6 +19,7 @@ pub struct Log {
     sink: Sink,
     on_full: Cell<OnFull>,
     buffer: RefCell<Buffer>,
+    told: Arc<leaks::Told>,
 }
 
 #[derive(Default)]
@@ -29,7 +32,14 @@ struct Buffer {
 impl Log {
     /// An empty buffer in front of `sink`.
     pub fn new(sink: Sink, on_full: OnFull) -> Self {
-        Self { sink, on_full: Cell::new(on_full), buffer: RefCell::default() }
+        Self { sink, on_full: Cell::new(on_full), buffer: RefCell::default(), told: Arc::default() }
+    }
+
+    /// The same, telling of leaks what no other has told.
+    #[must_use]
+    pub fn beside(mut self, told: &Arc<leaks::Told>) -> Self {
+        self.told = Arc::clone(told);
+        self
     }
 
     /// Takes over `log.on_full` of a new configuration.
@@ -45,16 +55,16 @@ impl Log {
         end: (Option<u16>, &str),
         generation: u64,
     ) {
-        self.line(wall_us, "decision", |line| decision::write_unreadable(line, conn, id, end, generation));
+        self.line(wall_us, ("info", "decision"), |line| decision::write_unreadable(line, conn, id, end, generation));
     }
 
-    fn line(&self, wall_us: i64, event: &str, write: impl FnOnce(&mut Line<'_>)) {
+    fn line(&self, wall_us: i64, (level, event): (&str, &str), write: impl FnOnce(&mut Line<'_>)) {
         let mut buffer = self.buffer.borrow_mut();
         let buffer = &mut *buffer;
         if buffer.bytes.capacity() == 0 {
             buffer.bytes.reserve(BUFFER + 4096);
         }
-        let mut line = Line::open(&mut buffer.bytes, &mut buffer.times, wall_us, "info", event);
+        let mut line = Line::open(&mut buffer.bytes, &mut buffer.times, wall_us, level, event);
         write(&mut line);
         line.close();
         buffer.count += 1;
@@ -82,11 +92,14 @@ impl Reader for Log {
     /// Writes the one line of an exchange.
     fn read(&self, record: &Record) {
         let event = decision::event(record);
-        self.line(record.ended_us, event, |line| decision::write(line, record));
+        self.line(record.ended_us, ("info", event), |line| decision::write(line, record));
+        if let Some(alert) = leaks::Alert::of(record, &self.told) {
+            self.line(record.ended_us, ("error", "alert"), |line| alert.write(line));
+        }
     }
 
     fn read_tunnel(&self, record: &TunnelRecord) {
-        self.line(record.ended_us, "tunnel", |line| decision::write_tunnel(line, record));
+        self.line(record.ended_us, ("info", "tunnel"), |line| decision::write_tunnel(line, record));
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod decision;
 pub mod events;
 pub mod exposed;
+pub mod leaks;
 pub mod line;
 pub mod lockouts;
 pub mod log;

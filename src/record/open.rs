@@ -3,7 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::leak::{Leak, Leaked, Place};
 use super::tunnel::TunnelRecord;
+use crate::config::gateway::LeakAction;
+use crate::credential::Traces;
 use crate::keys::Key;
 use crate::limits::Reading;
 use crate::limits::account::Underway;
@@ -54,6 +57,8 @@ pub struct Trail {
     pub reading: Option<Reading>,
     /// What it would have been refused for, were it not for shadow mode.
     pub shadow: Option<Denial>,
+    /// What knows the presented key again.
+    pub traces: Option<Traces>,
     /// Units that it took from every limit and quota.
     pub charged: u32,
 }
@@ -86,6 +91,8 @@ pub struct Transfer {
     pub request_body: Option<Rc<Progress>>,
     /// Response body bytes handed to the client's connection.
     pub response_bytes: u64,
+    /// What the response told that it should not have.
+    pub leak: Option<Box<Leak>>,
     /// How it ended; until then, as if the client had left.
     pub outcome: Outcome,
 }
@@ -108,6 +115,14 @@ impl Transfer {
     /// The request's body has not ended.
     pub fn is_uploading(&self) -> bool {
         self.request_body.as_deref().is_some_and(|body| body.state() != State::Sent)
+    }
+
+    /// `count` pieces of a key were found in the response, the first of them this.
+    pub fn note_leak(&mut self, what: Leaked, place: Place, count: u64, action: LeakAction) {
+        match &mut self.leak {
+            Some(leak) => leak.count += count,
+            None => self.leak = Some(Box::new(Leak { what, place, count, action })),
+        }
     }
 
     /// The response ended early. If the request's body did, too, the upstream only followed the client.

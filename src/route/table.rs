@@ -33,6 +33,8 @@ pub struct Route {
     pub timeout: Duration,
     /// Bytes of a request body; `u64::MAX` = any number.
     pub body_bytes_max: u64,
+    /// Whether keys are looked for in bodies of responses.
+    pub scan_response: bool,
     /// What it changes, if anything.
     pub rewrite: Option<Box<Rewrite>>,
     /// Index into the snapshot's upstreams.
@@ -55,6 +57,7 @@ impl Route {
             limits,
             timeout: route.timeout,
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
+            scan_response: route.scan_response,
             rewrite: Rewrite::new(route),
             upstream,
             host: route.host.clone(),
@@ -192,6 +195,7 @@ mod tests {
             mode: Mode::Enforce,
             timeout: Duration::from_secs(60),
             body_bytes_max: None,
+            scan_response: false,
             strip_prefix: String::new(),
             add_prefix: String::new(),
             request_headers: HeaderEdits::default(),

@@ -41,6 +41,9 @@ pub enum ForwardError {
     /// It switched protocols though nobody asked it to.
     #[error("the upstream switched protocols unasked")]
     Unasked,
+    /// It told a key, and that is not passed on.
+    #[error("the upstream's response was withheld")]
+    Withheld,
     /// The client stopped sending its body, or sent too much of it, or nonsense.
     #[error("the client did not finish its request")]
     Client(State),

@@ -78,7 +78,10 @@ impl Pepper {
 
 /// A keyed hash that names a presented key in logs: equal keys look equal, and nobody without the secret can confirm a guess.
 #[derive(Clone)]
-pub struct Fingerprinter(Sha256);
+pub struct Fingerprinter {
+    keyed: Sha256,
+    place: u64,
+}
 
 /// 12 hexadecimal characters; see [`Fingerprinter`].
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,19 +90,28 @@ pub struct Fingerprint([u8; 12]);
 impl Fingerprinter {
     /// `secret` is 64 bytes: exactly one SHA-256 block, compressed once here and never again.
     pub fn new(secret: &[u8; 64]) -> Self {
-        Self(Sha256::new().chain_update(secret))
+        let keyed = Sha256::new().chain_update(secret);
+        let derived: [u8; 32] = keyed.clone().chain_update(b"where polynomials are evaluated").finalize().into();
+        let place = derived.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        // Modulo 2^64, the powers of an even number soon are 0.
+        Self { keyed, place: place | 1 }
     }
 
     /// The fingerprint of the key whose SHA-256 is `digest`. The input has a fixed length and the output is cut, so a
     /// prefix-keyed hash is sound here (no length extension).
     pub fn fingerprint(&self, digest: &Digest) -> Fingerprint {
-        let full: [u8; 32] = self.0.clone().chain_update(digest.0).finalize().into();
+        let full: [u8; 32] = self.keyed.clone().chain_update(digest.0).finalize().into();
         let mut hex = [0; 12];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(full) {
             pair[0] = HEX[usize::from(byte >> 4)];
             pair[1] = HEX[usize::from(byte & 15)];
         }
         Fingerprint(hex)
+    }
+
+    /// A number that nobody can know without the secret; odd.
+    pub const fn place(&self) -> u64 {
+        self.place
     }
 }
 

@@ -63,6 +63,11 @@ impl Fields {
         self.list.iter().map(|(name, value)| (name, value))
     }
 
+    /// Each line, its value to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&HeaderName, &mut HeaderValue)> {
+        self.list.iter_mut().map(|(name, value)| (&*name, value))
+    }
+
     /// Puts one line in the place of all lines of its name.
     pub fn set(&mut self, name: impl Borrow<HeaderName> + Into<HeaderName>, value: HeaderValue) {
         let mut places = (0..self.list.len()).filter(|at| self.list[*at].0 == *name.borrow());

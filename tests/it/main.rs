@@ -29,6 +29,7 @@ mod key_commands;
 mod key_files;
 mod key_import;
 mod large_key_files;
+mod leak;
 mod leaving;
 mod limits;
 mod lines;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::route::General;
 use super::sense::{check_open, check_reach};
-use super::{Gateway, Output, Route, Upstream, admin, keys, limits, listener, log, metrics, route, server, upstream};
+use super::{
+    Gateway, Output, Route, Upstream, admin, alerts, keys, limits, listener, log, metrics, route, server, upstream,
+};
 use crate::config::diagnostics::{Report, Severity};
 use crate::config::mask::quoted;
 use crate::config::problems::{self, Problems, Wrong};
@@ -51,13 +53,14 @@ fn gateway(mut file: Table<'_>) -> Gateway {
     let routes = routes(&mut file, &upstreams, General { http: &http, keys: &keys, limits: &limits });
     check_open(&routes, open_place, file.problems());
     let log = log::log(&mut file);
+    let alerts = alerts::alerts(&mut file);
     let admin = admin::admin(&mut file, &listeners);
     let metrics = metrics::metrics(&mut file, admin.address.is_some());
-    for later in ["tracing", "alerts", "audit"] {
+    for later in ["tracing", "audit"] {
         file.later(later, &[Neutral::EmptyTable]);
     }
     file.finish();
-    Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log, admin, metrics }
+    Gateway { server, listeners, http, keys, plans, limits, routes, upstreams, log, alerts, admin, metrics }
 }
 
 /// `[upstream.NAME]`, at least one.

@@ -49,6 +49,7 @@ pub(super) fn implied(http: &Http) -> Route {
         mode: Mode::Enforce,
         timeout: Duration::from_secs(60),
         body_bytes_max: http.body_bytes_max,
+        scan_response: false,
         strip_prefix: String::new(),
         add_prefix: String::new(),
         request_headers: HeaderEdits::default(),
@@ -82,6 +83,7 @@ pub(super) fn route(mut table: Table<'_>, General { http, keys, limits }: Genera
     let request_headers = header_edits(table.table("request_headers"), &Direction::Request(keys));
     let response_headers = header_edits(table.table("response_headers"), &Direction::Response);
     table.later("sensitive", &[Neutral::False]);
+    let scan_response = table.boolean("scan_response", default.scan_response);
     table.finish();
     let route = Route {
         name: name.unwrap_or_else(|| format!("{host_text}{path_text}")),
@@ -98,6 +100,7 @@ pub(super) fn route(mut table: Table<'_>, General { http, keys, limits }: Genera
         mode,
         timeout,
         body_bytes_max,
+        scan_response,
         strip_prefix,
         add_prefix,
         request_headers,
