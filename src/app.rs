@@ -30,11 +30,12 @@ use crate::reload::sources::Sources;
 use crate::reload::status::Status;
 use crate::reload::watch::{Bell, Wake, Watch};
 use crate::snapshot::{self, Parts};
-use crate::state::{State, Units};
+use crate::state::{Outlet, State, Units};
 use crate::upstream::health::{Change, FAILURES};
 use crate::upstream::monitor::{Current, monitor};
 use crate::vocab::build::VERSION;
 use crate::vocab::clock::Clock;
+use crate::webhook::{self, Webhooks};
 
 /// How often buckets that nobody needs are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -54,9 +55,36 @@ pub struct Gateway {
     listening: Vec<Listening>,
     files: Vec<SocketFile>,
     grace: Duration,
-    state: Option<State>,
+    beside: Beside,
     // The last to go: everything above may still write.
     writer: Writer,
+}
+
+/// The threads that take what workers hand over, and end after them.
+struct Beside {
+    state: Option<State>,
+    webhooks: Webhooks,
+}
+
+impl Beside {
+    fn start(sources: &Sources, clock: &Clock, sink: &Sink, accounts: &Accounts) -> Result<Self, StartError> {
+        let config = &sources.gateway.server;
+        let state = start_state(config, clock, sink, accounts)?;
+        // Alerts that nobody took are in the state file, which is open by now.
+        let path = config.state.as_ref().map(|path| path.value.as_path());
+        let webhooks = webhook::start(sources.webhooks.clone(), path, clock.clone()).map_err(StartError::Thread)?;
+        Ok(Self { state, webhooks })
+    }
+
+    /// Where workers hand over counts, and alerts.
+    fn outlets(&self) -> (Option<Outlet>, webhook::Outlet) {
+        (self.state.as_ref().map(State::outlet), self.webhooks.outlet())
+    }
+
+    fn stop(&mut self) {
+        drop(self.state.take());
+        self.webhooks.stop();
+    }
 }
 
 /// Why a gateway could not be started.
@@ -105,7 +133,7 @@ impl Gateway {
         let snapshot = builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
         let bound = BoundAs::all(gateway);
         // Before anybody calls: reading what was counted of many keys takes its time.
-        let state = start_state(&gateway.server, &clock, &writer.sink(), builder.accounts())?;
+        let beside = Beside::start(&sources, &clock, &writer.sink(), builder.accounts())?;
         let Bindings { listening, per_worker, files: sockets } =
             Bindings::all(&gateway.listeners, workers, &mut inherited)
                 .map_err(|(at, why)| StartError::Listen(at, why))?;
@@ -117,8 +145,7 @@ impl Gateway {
         let (keys, generation) = (snapshot.ring.keys().len(), builder.generation());
         let status = Arc::new(Status::new(clock.now().wall_us, problems(warnings)));
         let metrics = entrance.as_ref().map(|_| Arc::new(Metrics::new(workers, gateway.metrics)));
-        let shared = Shared::new(snapshot, workers, clock, state.as_ref().map(State::outlet)).with_metrics(metrics);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::new(snapshot, workers, clock, beside.outlets()).with_metrics(metrics));
         let (phase, _) = watch::channel(Phase::Running);
         let monitoring =
             spawn_monitor(builder.current_upstreams(), events.clone(), &shared).map_err(StartError::Thread)?;
@@ -132,11 +159,11 @@ impl Gateway {
         let view = admin::View { shared: workers_of, phase: phase.subscribe(), files: files_of, sink: sink.clone() };
         let admin = entrance.map(|entrance| entrance.serve(view)).transpose().map_err(StartError::Thread)?;
         let watching = spawn_watchdog(&shared).map_err(StartError::Thread)?;
-        let told = events.clone();
-        let reloader = Reloader { sources, builder, tls, bound, shared, events: told, status, sink, level };
+        let (told, hooks) = (events.clone(), beside.webhooks.hooks().clone());
+        let reloader = Reloader { sources, builder, tls, bound, shared, events: told, status, sink, hooks, level };
         let reloading = spawn("reload", move || keep_reloading(reloader, files)).map_err(StartError::Thread)?;
         let others = [reloading, monitoring].into_iter().chain(admin).collect();
-        Ok(Self { phase, workers, others, watching, bell, events, listening, files: sockets, grace, state, writer })
+        Ok(Self { phase, workers, others, watching, bell, events, listening, files: sockets, grace, beside, writer })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -187,7 +214,7 @@ impl Gateway {
             let _ = worker.join();
         }
         // They have handed over the last of what they have counted.
-        drop(self.state.take());
+        self.beside.stop();
         if let Some((watching, thread)) = self.watching.take() {
             drop(watching);
             let _ = thread.join();

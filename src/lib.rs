@@ -51,6 +51,8 @@
 //! - **Counts follow lines.** Workers count uses of keys by themselves, from the same records, and hand over what they have
 //!   after its lines. [`state`] waits for the log and then commits, on a thread of its own: a kill leaves the file at most a
 //!   second behind the lines, and never ahead of them. No failure of it reaches a request.
+//! - **Nobody waits for a receiver of alerts.** [`webhook`] has a thread of its own, and what it has not sent is in the state
+//!   file.
 //! - **Time is a parameter.** [`vocab::clock::Clock`] is handed in; [`timer`] finds whoever is silent for too long.
 //! - **A secret has no `Debug`.** Keys are digested where they are found; their bytes are not kept.
 //!
@@ -99,6 +101,8 @@ pub mod snapshot;
 pub mod record;
 
 pub mod state;
+
+pub mod webhook;
 
 pub mod observe;
 

@@ -83,6 +83,9 @@ fn find_problems(files: &Files) -> Found {
     {
         found.problems.extend(report);
     }
+    if let Err(report) = load::load_webhooks(&gateway.alerts.webhooks, &source) {
+        found.problems.extend(report);
+    }
     let (file, named_in) = load::keys_file(&gateway, &source, files.keys.as_deref());
     match load::load_keys(&file, &named_in) {
         Err(report) => found.problems.extend(report),

@@ -28,7 +28,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-pub use self::alerts::{Alerts, LeakAction, LeakInResponse};
+pub use self::alerts::{Alerts, LeakAction, LeakInResponse, Webhook, WebhookFormat, WebhookUrl};
 pub(super) use self::limits::{MODES, QUOTA_HINT, QUOTA_IN_MEMORY, RATES_MAX, concurrency, rates};
 pub use self::listener::{CertificatePaths, ClientAuth, Insecure, ListenAddress, Listener};
 pub use self::parse::parse;

@@ -6,6 +6,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod upstream_tls;
+mod webhooks;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,6 +19,7 @@ pub use self::certificates::{load_certificates, load_client_ca};
 pub use self::find::{PLACES, find_config, sidecar};
 pub use self::secret::resolve_secret;
 pub use self::upstream_tls::{UpstreamTls, load_upstream_tls};
+pub use self::webhooks::{Hook, load_webhooks};
 use super::diagnostics::{Diagnostic, Report, Severity};
 use super::gateway::{self, Gateway, Located};
 use super::keyfile::{self, KeyFile};

@@ -38,6 +38,7 @@ pub(super) fn line(text: &str, broken: bool) -> Masked {
         hidden.extend(trimmed(text));
     } else {
         values_of_secret_names(text, &mut hidden);
+        userinfo(text, &mut hidden);
         secret_runs(text, &mut hidden);
     }
     apply(text, hidden)
@@ -190,6 +191,15 @@ fn is_secret_name(name: &str) -> bool {
 fn is_harmless(name: &str, value: &str) -> bool {
     let path = [".key", ".pem", ".crt"].iter().any(|end| value.ends_with(end));
     value.starts_with("env:") || value.starts_with("file:") || (name == "key" && path)
+}
+
+/// What stands before `@` in a URL.
+fn userinfo(text: &str, hidden: &mut Vec<Range<usize>>) {
+    for (found, scheme) in text.match_indices("://") {
+        let start = found + scheme.len();
+        let authority = text[start..].split(['/', '?', '#', '"', '\'', ' ']).next().unwrap_or_default();
+        hidden.extend(authority.rfind('@').map(|length| start..start + length));
+    }
 }
 
 /// Runs of characters that look like a key or a digest wherever they stand.

@@ -20,7 +20,7 @@ use super::listener::{Listener, ListeningSocket};
 use super::slots::Slots;
 use crate::gate::Tools;
 use crate::observe::exposed::Exposed;
-use crate::observe::leaks;
+use crate::observe::leaks::Leaks;
 use crate::observe::log::Log;
 use crate::observe::metrics::{Metrics, Refused, Tally};
 use crate::observe::sink::Sink;
@@ -32,6 +32,7 @@ use crate::state::Outlet;
 use crate::timer::{TICK, Timers};
 use crate::upstream::pool::Pools;
 use crate::vocab::clock::{Clock, HttpDate};
+use crate::webhook;
 
 /// How often connections are told of that had no PROXY header.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -52,15 +53,20 @@ pub struct Shared {
     pub counts: Option<Outlet>,
     /// Where they bring what they count of everything, if anybody asks.
     pub metrics: Option<Arc<Metrics>>,
-    /// Which leaks were told of.
-    pub leaks: Arc<leaks::Told>,
+    /// Tells of keys in responses.
+    pub leaks: Arc<Leaks>,
 }
 
 impl Shared {
-    /// For so many workers.
-    pub fn new(snapshot: Snapshot, workers: usize, clock: Clock, counts: Option<Outlet>) -> Self {
+    /// For so many workers, whose counts and whose alerts go there.
+    pub fn new(
+        snapshot: Snapshot,
+        workers: usize,
+        clock: Clock,
+        (counts, alerts): (Option<Outlet>, webhook::Outlet),
+    ) -> Self {
         let (snapshot, beats) = (ArcSwap::from_pointee(snapshot), Beats::new(workers));
-        let (exposed, leaks) = (Arc::default(), Arc::default());
+        let (exposed, leaks) = (Arc::default(), Arc::new(Leaks::new(alerts)));
         Self { snapshot, slots: Arc::default(), clock, beats, exposed, counts, metrics: None, leaks }
     }
 

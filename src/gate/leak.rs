@@ -20,6 +20,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
 use zeroize::Zeroizing;
 
 use self::search::Search;
@@ -42,6 +43,8 @@ pub(super) struct Scanner {
     /// What the last piece ended with.
     tail: Zeroizing<Vec<u8>>,
     left: usize,
+    /// Wait for what was before them.
+    trailers: Option<Frame<Bytes>>,
 }
 
 /// Looks through the fields of a response's head, and takes out what is to be taken out.
@@ -63,7 +66,7 @@ impl Scanner {
     }
 
     fn with(action: LeakAction) -> Self {
-        Self { action, tail: Zeroizing::default(), left: BODY_BYTES_MAX }
+        Self { action, tail: Zeroizing::default(), left: BODY_BYTES_MAX, trailers: None }
     }
 
     /// Takes a piece, and gives what may go out: as much, unless something is kept for later or was kept before.
@@ -72,7 +75,7 @@ impl Scanner {
             return Ok(data);
         }
         let (out, found) = self.look(data, search(open.record()));
-        note(open, Place::Body, found)?;
+        note(open, Place::Body, &found)?;
         Ok(out)
     }
 
@@ -81,6 +84,23 @@ impl Scanner {
         self.left = 0;
         let rest = std::mem::take(&mut *self.tail);
         (self.changes() && !rest.is_empty()).then(|| rest.into())
+    }
+
+    /// Keeps trailers, if something has to go out before them; then gives that, else the trailers.
+    pub(super) fn before(&mut self, trailers: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(rest) = self.rest() else { return trailers };
+        self.trailers = Some(trailers);
+        Frame::data(rest)
+    }
+
+    /// Trailers that were kept.
+    pub(super) const fn take_trailers(&mut self) -> Option<Frame<Bytes>> {
+        self.trailers.take()
+    }
+
+    /// Whether nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept() == 0 && self.trailers.is_none()
     }
 
     /// Bytes that are still to go out.
@@ -166,13 +186,13 @@ fn inspect<'a>(
     }
     let mut verdict = Ok(());
     for (name, found) in leaks {
-        verdict = verdict.and(note(open, place(name), found));
+        verdict = verdict.and(note(open, place(name), &found));
     }
     verdict
 }
 
 /// Puts on record what was found.
-fn note(open: &mut Open, place: Place, found: Vec<Leaked>) -> Result<(), Blocked> {
+fn note(open: &mut Open, place: Place, found: &[Leaked]) -> Result<(), Blocked> {
     let Some(action) = open.record().settings.leaks.action else { return Ok(()) };
     let Some(what) = found.first() else { return Ok(()) };
     open.transfer().note_leak(*what, place, found.len() as u64, action);

@@ -30,8 +30,6 @@ enum Kind {
         watch: Watch,
         /// Looks for keys in it.
         scanner: Option<Box<Scanner>>,
-        /// Trailers that wait for what was before them.
-        trailers: Option<Frame<Bytes>>,
     },
     /// The upstream broke off, and what was before that is with the client's connection.
     Breaking(Option<RelayError>),
@@ -61,7 +59,7 @@ impl ResponseBody {
 
     /// The upstream's body.
     pub(super) fn streamed(answer: AnswerBody, open: Open, timers: &Rc<Timers>, scanner: Option<Box<Scanner>>) -> Self {
-        let kind = Kind::Streamed { answer, watch: Watch::new(Rc::clone(timers)), scanner, trailers: None };
+        let kind = Kind::Streamed { answer, watch: Watch::new(Rc::clone(timers)), scanner };
         let mut body = Self { kind, offered: false, open };
         body.settle(false);
         body
@@ -96,8 +94,8 @@ impl ResponseBody {
     /// The next frame, once it may pass.
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         loop {
-            let Kind::Streamed { answer, watch, scanner, trailers } = &mut self.kind else { return Poll::Ready(None) };
-            if let Some(trailers) = trailers.take() {
+            let Kind::Streamed { answer, watch, scanner } = &mut self.kind else { return Poll::Ready(None) };
+            if let Some(trailers) = scanner.as_mut().and_then(|scanner| scanner.take_trailers()) {
                 return Poll::Ready(Some(Ok(trailers)));
             }
             let Poll::Ready(frame) = Pin::new(&mut *answer).poll_frame(context) else {
@@ -137,16 +135,12 @@ impl ResponseBody {
         }
         // Trailers are the last; nobody comes to hear that there is no more.
         self.settle(frame.is_trailers());
-        let Kind::Streamed { answer, scanner: Some(scanner), trailers, .. } = &mut self.kind else {
+        let Kind::Streamed { answer, scanner: Some(scanner), .. } = &mut self.kind else {
             return Ok(Some(frame));
         };
         let data = match frame.into_data() {
             Ok(data) => data,
-            Err(frame) => {
-                let Some(rest) = scanner.rest() else { return Ok(Some(frame)) };
-                *trailers = Some(frame);
-                return Ok(Some(Frame::data(rest)));
-            }
+            Err(trailers) => return Ok(Some(scanner.before(trailers))),
         };
         let mut data = scanner.piece(data, &mut self.open)?;
         if answer.is_end_stream()
@@ -213,8 +207,8 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Streamed { answer, scanner, trailers, .. } => {
-                answer.is_end_stream() && trailers.is_none() && kept(scanner.as_deref()) == 0
+            Kind::Streamed { answer, scanner, .. } => {
+                answer.is_end_stream() && scanner.as_ref().is_none_or(|scanner| scanner.is_empty())
             }
             Kind::Breaking(error) | Kind::Broken(error) => error.is_none(),
         }

@@ -9,13 +9,17 @@ use sha2::{Digest as _, Sha256};
 use super::line::Line;
 use crate::record::{Leak, Record};
 use crate::vocab::digest::push_hex;
+use crate::webhook::{Notice, Outlet};
 
 /// Subjects whose last alert is remembered. Of more the one told of longest ago is forgotten, and may be told of again.
 const SUBJECTS_MAX: usize = 1_024;
 
+/// The rule's name.
+const RULE: &str = "leak_in_response";
+
 /// Whom alerts were raised about, and when; shared by all workers. It is locked where a key has leaked, and nowhere else.
 #[derive(Debug, Default)]
-pub struct Told {
+struct Told {
     subjects: Mutex<HashMap<Box<str>, Subject>>,
 }
 
@@ -49,58 +53,82 @@ impl Told {
     }
 }
 
-/// What is to be told of a leak, unless its subject was told of within the cooldown.
-pub(super) struct Alert<'a> {
-    record: &'a Record,
-    leak: &'a Leak,
-    subject: String,
-    count: u64,
+/// Tells of leaks, for all workers.
+#[derive(Default)]
+pub struct Leaks {
+    told: Told,
+    outlet: Option<Outlet>,
 }
 
-impl<'a> Alert<'a> {
-    pub(super) fn of(record: &'a Record, told: &Told) -> Option<Self> {
+impl Leaks {
+    /// What it tells goes there, too.
+    pub fn new(outlet: Outlet) -> Self {
+        Self { told: Told::default(), outlet: Some(outlet) }
+    }
+
+    /// What is to be told of a record, unless nothing is, or its subject was told of within the cooldown.
+    pub(super) fn alert(&self, record: &Record) -> Option<Notice> {
         let leak = record.transfer.leak.as_deref()?;
         let subject = match (&record.trail.key, &record.transfer.upstream) {
             (Some(key), _) => format!("key:{}", key.id()),
             (None, Some(upstream)) => format!("upstream:{}", upstream.name),
             (None, None) => "gateway".to_owned(),
         };
-        let count = told.take(&subject, leak.count, record.ended_us, record.settings.leaks.cooldown)?;
-        Some(Self { record, leak, subject, count })
+        let count = self.told.take(&subject, leak.count, record.ended_us, record.settings.leaks.cooldown)?;
+        Some(Notice {
+            id: id(&subject, record.ended_us),
+            at_us: record.ended_us,
+            rule: RULE.to_owned(),
+            severity: "critical".to_owned(),
+            subject,
+            count,
+            window_s: 0,
+            evidence: evidence(record, leak),
+        })
     }
 
-    pub(super) fn write(&self, line: &mut Line<'_>) {
-        line.word("alert.id", &self.id())
-            .word("alert.rule", "leak_in_response")
-            .word("alert.severity", "critical")
-            .text("alert.subject", self.subject.as_bytes())
-            .number("alert.count", self.count)
-            .number("alert.window_s", 0)
-            .lists("alert.evidence", self.evidence().iter().map(|(name, value)| (*name, value.as_str())));
+    /// Hands an alert over to be sent.
+    pub(super) fn send(&self, alert: Notice) {
+        if let Some(outlet) = &self.outlet {
+            outlet.send(alert);
+        }
     }
+}
 
-    /// The same alert, found again in the same lines, has the same name.
-    fn id(&self) -> String {
-        let text = format!("leak_in_response {} {}", self.subject, self.record.ended_us);
-        let mut id = String::new();
-        push_hex(&mut id, Sha256::digest(text.as_bytes()).first_chunk::<16>().map_or(&[][..], |first| first));
-        id
-    }
+/// The fields of an alert's line.
+pub(super) fn write(line: &mut Line<'_>, alert: &Notice) {
+    let evidence = alert.evidence.iter();
+    let evidence = evidence.flat_map(|(name, values)| values.iter().map(|value| (name.as_str(), value.as_str())));
+    line.word("alert.id", &alert.id)
+        .word("alert.rule", &alert.rule)
+        .word("alert.severity", &alert.severity)
+        .text("alert.subject", alert.subject.as_bytes())
+        .number("alert.count", alert.count)
+        .number("alert.window_s", alert.window_s)
+        .lists("alert.evidence", evidence);
+}
 
-    fn evidence(&self) -> Vec<(&'static str, String)> {
-        let Record { facts, trail, transfer, .. } = self.record;
-        let mut evidence = vec![
-            ("request_id", facts.request_id.as_str().to_owned()),
-            ("leak.what", self.leak.what.as_str().to_owned()),
-            ("leak.place", self.leak.place.to_string()),
-            ("leak.action", self.leak.action.as_str().to_owned()),
-        ];
-        evidence.extend(trail.fingerprint.map(|it| ("key.fingerprint", it.as_str().to_owned())));
-        evidence.extend(trail.route.as_ref().map(|route| ("http.route", route.name.to_string())));
-        evidence.extend(transfer.upstream.as_ref().map(|upstream| ("upstream.name", upstream.name.to_string())));
-        evidence.extend(transfer.attempts.address.as_ref().map(|address| ("upstream.address", address.to_string())));
-        evidence
-    }
+/// The same alert, found again in the same lines, has the same name.
+fn id(subject: &str, at_us: i64) -> String {
+    let digest = Sha256::digest(format!("{RULE} {subject} {at_us}").as_bytes());
+    let mut id = String::new();
+    push_hex(&mut id, &digest[..16]);
+    id
+}
+
+fn evidence(record: &Record, leak: &Leak) -> Vec<(String, Vec<String>)> {
+    let Record { facts, trail, transfer, .. } = record;
+    let evidence = [
+        ("request_id", Some(facts.request_id.as_str().to_owned())),
+        ("leak.what", Some(leak.what.as_str().to_owned())),
+        ("leak.place", Some(leak.place.to_string())),
+        ("leak.action", Some(leak.action.as_str().to_owned())),
+        ("key.fingerprint", trail.fingerprint.map(|it| it.as_str().to_owned())),
+        ("http.route", trail.route.as_ref().map(|route| route.name.to_string())),
+        ("upstream.name", transfer.upstream.as_ref().map(|upstream| upstream.name.to_string())),
+        ("upstream.address", transfer.attempts.address.as_ref().map(ToString::to_string)),
+    ];
+    evidence.into_iter().filter_map(|(name, value)| Some((name.to_owned(), vec![value?]))).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::decision;
-use super::leaks;
+use super::leaks::{self, Leaks};
 use super::line::{Line, TimeText};
 use super::sink::Sink;
 use crate::config::gateway::OnFull;
@@ -19,7 +19,7 @@ pub struct Log {
     sink: Sink,
     on_full: Cell<OnFull>,
     buffer: RefCell<Buffer>,
-    told: Arc<leaks::Told>,
+    leaks: Arc<Leaks>,
 }
 
 #[derive(Default)]
@@ -32,13 +32,13 @@ struct Buffer {
 impl Log {
     /// An empty buffer in front of `sink`.
     pub fn new(sink: Sink, on_full: OnFull) -> Self {
-        Self { sink, on_full: Cell::new(on_full), buffer: RefCell::default(), told: Arc::default() }
+        Self { sink, on_full: Cell::new(on_full), buffer: RefCell::default(), leaks: Arc::default() }
     }
 
     /// The same, telling of leaks what no other has told.
     #[must_use]
-    pub fn beside(mut self, told: &Arc<leaks::Told>) -> Self {
-        self.told = Arc::clone(told);
+    pub fn beside(mut self, leaks: &Arc<Leaks>) -> Self {
+        self.leaks = Arc::clone(leaks);
         self
     }
 
@@ -93,8 +93,9 @@ impl Reader for Log {
     fn read(&self, record: &Record) {
         let event = decision::event(record);
         self.line(record.ended_us, ("info", event), |line| decision::write(line, record));
-        if let Some(alert) = leaks::Alert::of(record, &self.told) {
-            self.line(record.ended_us, ("error", "alert"), |line| alert.write(line));
+        if let Some(alert) = self.leaks.alert(record) {
+            self.line(record.ended_us, ("error", "alert"), |line| leaks::write(line, &alert));
+            self.leaks.send(alert);
         }
     }
 

@@ -8,9 +8,11 @@ use super::diff::key_changes;
 use super::sources::{ListenerTls, Refreshed, Sources};
 use super::status::Status;
 use jiff::{Timestamp, Unit};
+use tokio::sync::watch;
 
 use crate::config::diagnostics::Report;
 use crate::config::gateway::{ClientAuth, Gateway, ListenAddress, Listener};
+use crate::config::load::Hook;
 use crate::edge::tls::{Clients, Tls};
 use crate::edge::worker::Shared;
 use crate::observe::events::{Events, KeyChanges};
@@ -36,6 +38,8 @@ pub struct Reloader {
     pub status: Arc<Status>,
     /// Follows `log.output`.
     pub sink: Sink,
+    /// Who is told of alerts.
+    pub hooks: watch::Sender<Vec<Arc<Hook>>>,
     /// Follows `log.level`.
     pub level: LevelHandle,
 }
@@ -135,6 +139,9 @@ impl Reloader {
         let Sources { gateway, keys, pepper, upstream_tls, .. } = &self.sources;
         let snapshot = self.builder.build(Parts { gateway, keys, pepper: pepper.as_ref(), upstream_tls, entrances });
         let former = self.shared.snapshot.swap(Arc::new(snapshot));
+        if refreshed.webhooks {
+            self.hooks.send_replace(self.sources.webhooks.clone());
+        }
         let gateway = &self.sources.gateway;
         // It fails only if the subscriber is gone, and then nobody reads levels.
         let _ = self.level.modify(|level| *level = filter(gateway.log.level));

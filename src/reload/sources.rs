@@ -9,11 +9,11 @@ use rustls::sign::CertifiedKey;
 
 use super::apply::BoundAs;
 use crate::config::diagnostics::Report;
-use crate::config::gateway::{Gateway, Located};
+use crate::config::gateway::{Gateway, Located, SecretRef, Webhook};
 use crate::config::keyfile::{self, KeyFile};
 use crate::config::load::{
-    Loaded, UpstreamTls, keys_file, load_certificates, load_client_ca, load_gateway, load_keys, load_keys_again,
-    load_upstream_tls, resolve_secret,
+    Hook, Loaded, UpstreamTls, keys_file, load_certificates, load_client_ca, load_gateway, load_keys, load_keys_again,
+    load_upstream_tls, load_webhooks, resolve_secret,
 };
 use crate::config::source::SourceFile;
 use crate::vocab::digest::{Digest, Pepper};
@@ -43,6 +43,8 @@ pub struct Sources {
     pub certificates: Vec<ListenerTls>,
     /// Of upstreams with servers over TLS, by name.
     pub upstream_tls: BTreeMap<String, UpstreamTls>,
+    /// Who is told of alerts.
+    pub webhooks: Vec<Arc<Hook>>,
 }
 
 /// What the files of a listener's TLS say.
@@ -65,6 +67,8 @@ pub struct Refreshed {
     pub pepper: bool,
     /// A certificate differs.
     pub certificates: bool,
+    /// A webhook differs.
+    pub webhooks: bool,
     /// Warnings, among them quarantined entries, of files that were taken.
     pub warnings: Report,
     /// Files that were not taken.
@@ -74,7 +78,7 @@ pub struct Refreshed {
 impl Refreshed {
     /// Anything to apply?
     pub const fn is_change(&self) -> bool {
-        self.gateway || self.keys_before.is_some() || self.pepper || self.certificates
+        self.gateway || self.keys_before.is_some() || self.pepper || self.certificates || self.webhooks
     }
 }
 
@@ -103,6 +107,7 @@ impl Sources {
             })
             .collect();
         let upstream_tls = take(&mut problems, upstream_tls(&gateway, &source)).unwrap_or_default();
+        let webhooks = take(&mut problems, load_webhooks(&gateway.alerts.webhooks, &source)).unwrap_or_default();
         let Some(mut keys) = keys.filter(|_| !problems.has_errors()) else {
             problems.extend(warnings);
             return Err(problems);
@@ -121,6 +126,7 @@ impl Sources {
             pepper_digest,
             certificates,
             upstream_tls,
+            webhooks,
         };
         Ok((sources, warnings))
     }
@@ -139,6 +145,7 @@ impl Sources {
         }
         self.refresh_certificates(&mut refreshed);
         self.refresh_upstream_tls(&mut refreshed);
+        self.refresh_webhooks(&mut refreshed);
         // Half of a file means nothing: a key that is not there yet is not gone, and one without its last line not free.
         if !unfinished {
             self.refresh_keys(&mut refreshed);
@@ -247,6 +254,20 @@ impl Sources {
         }
     }
 
+    fn refresh_webhooks(&mut self, refreshed: &mut Refreshed) {
+        match load_webhooks(&self.gateway.alerts.webhooks, &self.gateway_text) {
+            Ok(found) => {
+                let made_from = |hooks: &[Arc<Hook>]| hooks.iter().map(|hook| hook.made_from).collect::<Vec<_>>();
+                refreshed.webhooks = made_from(&found) != made_from(&self.webhooks);
+                if refreshed.webhooks {
+                    self.webhooks = found;
+                }
+            }
+            // The last good ones are told.
+            Err(report) => refreshed.rejected.push(report),
+        }
+    }
+
     /// What the `start` line calls the configuration.
     pub fn describe(&self) -> String {
         self.origin.file.as_ref().map_or_else(|| "flags".to_owned(), |path| path.display().to_string())
@@ -261,9 +282,12 @@ impl Sources {
         }
         files.extend(self.gateway.listeners.iter().filter_map(|l| Some(l.client_ca.as_ref()?.value.clone())));
         files.extend(self.gateway.upstreams.values().flat_map(|upstream| upstream.tls.files()));
-        if let Some(Located { value: crate::config::gateway::SecretRef::File(path), .. }) = &self.gateway.keys.pepper {
-            files.push(path.clone());
-        }
+        let file = |secret: &SecretRef| match secret {
+            SecretRef::File(path) => Some(path.clone()),
+            SecretRef::Env(_) => None,
+        };
+        files.extend(self.gateway.keys.pepper.iter().filter_map(|pepper| file(&pepper.value)));
+        files.extend(self.gateway.alerts.webhooks.iter().flat_map(Webhook::secrets).filter_map(file));
         files
     }
 }

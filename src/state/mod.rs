@@ -13,6 +13,7 @@
 pub mod aside;
 pub mod count;
 pub mod history;
+pub mod outbox;
 pub mod outlet;
 pub mod pending;
 pub mod schema;
@@ -21,6 +22,7 @@ pub mod writer;
 
 pub use count::{Counted, Counts, Delta, Used};
 pub use history::History;
+pub use outbox::{Outbox, Waiting};
 pub use outlet::{Keeping, Outlet};
 pub use store::{Store, Units};
 pub use writer::State;

@@ -11,7 +11,8 @@ pub(super) const APPLICATION_ID: i32 = 0x4b57_7374;
 ///
 /// Rows that are written together lie together: all keys of an hour. `charges` are sums of `hours.units`, so that a start
 /// reads days and not hours.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
     CREATE TABLE keys (
         number INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -33,7 +34,14 @@ pub(super) const STEPS: &[&str] = &["
         day INTEGER NOT NULL, key INTEGER NOT NULL, units INTEGER NOT NULL,
         PRIMARY KEY (day, key)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        receiver TEXT NOT NULL, at_us INTEGER NOT NULL, text TEXT NOT NULL
+    ) STRICT;
+",
+];
 
 /// Whose file it is and of which version: `None` where nothing is in it yet.
 ///

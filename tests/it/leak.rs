@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::harness::{Frames, Gateway, Key, Setup, over_h2};
 
 /// A server that answers each path with these bytes, whatever they are.
-fn scripted(answers: Vec<(&str, Vec<u8>)>) -> SocketAddr {
+pub(crate) fn scripted(answers: Vec<(&str, Vec<u8>)>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let answers: HashMap<String, Vec<u8>> = answers.into_iter().map(|(path, bytes)| (path.to_owned(), bytes)).collect();
@@ -30,14 +30,14 @@ fn scripted(answers: Vec<(&str, Vec<u8>)>) -> SocketAddr {
 fn serve(mut stream: &TcpStream, answers: &HashMap<String, Vec<u8>>) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     while let Some(Ok(first)) = lines.next() {
-        while lines.next()?.ok()? != "" {}
+        while !lines.next()?.ok()?.is_empty() {}
         let answer = answers.get(first.split(' ').nth(1)?)?;
         stream.write_all(answer).ok()?;
     }
     Some(())
 }
 
-fn sized(headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn sized(headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 500 Broken\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
@@ -145,7 +145,8 @@ fn a_body_with_a_key_is_cut_before_it() {
     for path in ["/sized", "/chunked", "/trailer"] {
         let mut conn = gateway.connect();
         conn.write(&gateway.get(path).bearer(&key).header("TE", "trailers").bytes()).unwrap();
-        let (mut heard, read) = (Vec::new(), conn.read_into("GET", &mut |part| heard.extend_from_slice(part)));
+        let mut heard = Vec::new();
+        let read = conn.read_into("GET", &mut |part| heard.extend_from_slice(part));
         assert!(read.is_err(), "{path}: the end is missing");
         assert!(conn.is_closed_by_peer(), "{path}");
         let heard = String::from_utf8(heard).unwrap();

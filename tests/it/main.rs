@@ -72,3 +72,4 @@ mod upstream_tls;
 mod upstreams;
 mod usage;
 mod verdicts;
+mod webhooks;

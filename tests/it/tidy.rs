@@ -24,6 +24,7 @@ const FLOORS: &[&[&str]] = &[&[
     "snapshot",
     "record",
     "state",
+    "webhook",
     "observe",
     "gate",
     "edge",

@@ -10,7 +10,8 @@ const CONFIG: &[&str] = &[
     "[log]\noutput = \"file:x.log\"\nrotate = { size = \"100MiB\", keep = 10 }\n",
     "[log]\nskip = [\"/healthz\"]\n",
     "[tracing]\nendpoint = \"http://127.0.0.1:4317\"\n",
-    "[alerts]\nurl = \"http://127.0.0.1:1\"\n",
+    "[alerts]\ngeoip = \"city.mmdb\"\n",
+    "[alerts.rule.guessing]\nfingerprints = 10\n",
     "[audit]\nfile = \"audit.log\"\n",
 ];
 

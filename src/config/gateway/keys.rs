@@ -192,7 +192,7 @@ fn pepper(item: &Item<'_>) -> Option<Located<SecretRef>> {
 }
 
 /// `env:NAME` or `file:PATH`, never the secret itself: and as it may be one, no message repeats it.
-fn secret_ref(text: &str, source: &SourceFile) -> Result<SecretRef, Wrong> {
+pub(super) fn secret_ref(text: &str, source: &SourceFile) -> Result<SecretRef, Wrong> {
     let is_env = |name: &str| {
         let member = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
         name.bytes().all(member) && name.starts_with(|c: char| !c.is_ascii_digit())

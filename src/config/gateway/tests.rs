@@ -10,10 +10,12 @@ use crate::config::diagnostics::{Report, Severity};
 use crate::config::source::SourceFile;
 
 mod admin;
+mod leaks;
 mod presets;
 mod sense;
 mod settings;
 mod upstreams;
+mod webhooks;
 
 const UPSTREAM: &str = "upstream.default.servers = [\"http://127.0.0.1:3000\"]\n";
 const EXAMPLE: &str = include_str!("../../../config/keyward.toml");
@@ -83,7 +85,7 @@ fn options_of_later_versions_are_refused_unless_they_ask_for_nothing() {
         [log]\nrotate = {}\nskip = []\n[tracing]\n[upstream.b]\n\
         servers = [\"http://b\"]\nbalance = \"round_robin\"\nprotocol = \"http/1.1\"\nretries = 0\nhost = \"preserve\"\n";
     good(neutral);
-    for table in ["tracing", "alerts", "audit"] {
+    for table in ["tracing", "audit"] {
         assert_eq!(bad(&format!("[{table}]\nx = 1\n")), ["not-supported-yet"]);
     }
 }

@@ -92,7 +92,7 @@ fn own_roots(
 
 /// The system's own store, so that a CA that its operator installed is trusted as everywhere else (roots built into the
 /// binary would not have it, and would grow old). Read once for the process.
-fn system_roots() -> Option<Arc<RootCertStore>> {
+pub(super) fn system_roots() -> Option<Arc<RootCertStore>> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     if let Some(roots) = ROOTS.get() {
         return Some(Arc::clone(roots));
